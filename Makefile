@@ -1,0 +1,46 @@
+# Each verb installs what it needs into .venv; nothing but Python 3.11, make and pip is expected.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SIZE ?= 8000
+export OMP_NUM_THREADS ?= 2
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: quickstart test test-long check docs bench clean
+
+quickstart: $(VENV)/.quickstart  ## distil an index from real data and show what was kept
+	$(BIN)/limbeck quickstart --documents $(SIZE)
+
+test: $(VENV)/.dev  ## the tests, at most 10 minutes on 2 cores
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+
+test-long: $(VENV)/.dev  ## full kill loops, big fuzz runs, experiments
+	$(BIN)/python -m pytest -m long --timeout=3600
+
+check: $(VENV)/.dev  ## what a reviewer runs first
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/typos
+
+docs: $(VENV)/.dev  ## write docs/systems.md from the recipes' docstrings, and run the examples in docs/
+	$(BIN)/python -m limbeck.cli systems --markdown > docs/systems.md
+	$(BIN)/python -m pytest -n 0 tests/docs
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/search_speed.py
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[quickstart]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[all]'
+	@touch $@
