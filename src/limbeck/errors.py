@@ -2,7 +2,8 @@
 
 LimbeckError                       exit code 2 on the command line unless said otherwise
 ├── DataError                      a file or an array holds something that cannot be used; names file and line
-│   └── ShapeError                 arrays whose shapes do not fit together
+│   ├── ShapeError                 arrays whose shapes do not fit together
+│   └── DatasetError               a data set without the file or the split that was asked for
 ├── ConfigError                    an option, or a combination of options, that cannot work
 ├── MissingExtra                   a package that only some jobs need is not installed
 ├── ArtefactError       (exit 3)   a saved folder is damaged, or was written by another version
@@ -34,6 +35,10 @@ class DataError(LimbeckError):
 
 class ShapeError(DataError):
     """Arrays whose shapes do not fit together."""
+
+
+class DatasetError(DataError):
+    """A data set without the file or the split that was asked for; the text lists those that it has."""
 
 
 class ConfigError(LimbeckError):

@@ -1,0 +1,224 @@
+"""Ready-made vectors with their ids: `.npy` files, memory-mapped, checked row by row."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.data.atomic import replaced_file
+from limbeck.data.ids import Ids
+from limbeck.data.lines import decoded, numbered_lines, parsed_json, shown
+from limbeck.errors import DataError, ShapeError
+from limbeck.types import Floats
+
+_log = logging.getLogger(__name__)
+_CHUNK_BYTES = 16 << 20
+_ID_ENDINGS = (".ids.jsonl", ".ids.txt", ".ids", ".txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """N vectors and their ids; `values[row]` belongs to `ids[row]`."""
+
+    ids: Ids
+    values: Floats  # [N, d] float32; memory-mapped when it was opened from a file
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.values.dtype != np.float32 or len(self.ids) != len(self.values):
+            raise ShapeError(
+                f"`values` has shape {self.values.shape} and type {self.values.dtype} for {len(self.ids)} ids; "
+                "must be [N, d] float32 with one id a row."
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def dim(self) -> int:
+        """d, the width of each vector."""
+        return int(self.values.shape[1])
+
+    @classmethod
+    def open(
+        cls, path: Path | str, ids: Ids | Path | str | None = None, *, expected_dim: int | None = None
+    ) -> Vectors:
+        """Open a `.npy` file of [N, d] float16, float32 or float64 and check every row.
+
+        float32 is memory-mapped as it is; other types are converted through a temporary file, so memory stays bounded.
+
+        ids     ids, or a file of them: `.jsonl` with one string (or `{"_id": ...}`) a line, otherwise one id a line.
+                None takes `<stem>.ids.jsonl`, `<stem>.ids.txt`, `<stem>.ids` or `<stem>.txt` from beside the file,
+                and row numbers where there is none.
+        raises  DataError on other types, damaged files, NaN or infinity; ShapeError on wrong widths or id counts
+        """
+        path = Path(path)
+        stored = open_npy(path)
+        names = ids if isinstance(ids, Ids) else _ids_for(path, ids, count=len(stored))
+        if len(names) != len(stored):
+            raise ShapeError(
+                f"{path}: holds {len(stored)} vectors, but {len(names)} ids were given; must be one a row."
+            )
+        values = _as_float32(stored)
+        check_vectors(values, ids=names, expected_dim=expected_dim, where=str(path))
+        return cls(names, values)
+
+    def save(self, path: Path | str) -> None:
+        """Write `<stem>.npy` and `<stem>.ids.jsonl` beside it; each appears whole or not at all, ids first."""
+        path = Path(path)
+        if path.suffix != ".npy":
+            raise DataError(f"{path}: expected a name that ends in .npy.")
+        with replaced_file(path.with_name(f"{path.stem}.ids.jsonl")) as part, part.open("w") as stream:
+            stream.writelines(json.dumps(identifier) + "\n" for identifier in self.ids)
+        with replaced_file(path) as part, part.open("wb") as binary:
+            np.save(binary, self.values, allow_pickle=False)
+
+
+def check_vectors(
+    values: NDArray[Any], *, ids: Ids | None = None, expected_dim: int | None = None, where: str = "vectors"
+) -> int:
+    """Refuse vectors that search could not use; gives the number of zero vectors, which are counted and logged.
+
+    values  [N, d] float; read in chunks of 16 MB
+    raises  ShapeError on a wrong number of axes or width; DataError that names row and id of the first NaN or infinity
+    """
+    if values.ndim != 2 or values.shape[1] == 0:
+        raise ShapeError(f"{where}: has shape {values.shape}; must be [N, d], one vector a row.")
+    if expected_dim is not None and values.shape[1] != expected_dim:
+        raise ShapeError(f"{where}: has vectors of width {values.shape[1]}; must be {expected_dim}.")
+    zeros = 0
+    first_zero = -1
+    for start, chunk in chunks(values):
+        bad = np.flatnonzero(~np.isfinite(chunk).all(axis=1))
+        if len(bad):
+            row = start + int(bad[0])
+            count = int((~np.isfinite(chunk[bad[0]])).sum())
+            raise DataError(
+                f"{where}: {_named(row, ids)}: expected finite numbers, found {count} that are NaN or infinite.\n\n"
+                "Hint: encode this document again; float16 overflows above 65,504."
+            )
+        empty = np.flatnonzero(~chunk.any(axis=1))
+        if len(empty) and first_zero < 0:
+            first_zero = start + int(empty[0])
+        zeros += len(empty)
+    if zeros:
+        _log.warning(
+            "%s: %d of %d vectors are zero, the first is %s",
+            where,
+            zeros,
+            len(values),
+            _named(first_zero, ids),
+        )
+    return zeros
+
+
+def chunks(values: NDArray[Any]) -> Any:
+    """(first row, rows) in turn, about 16 MB each."""
+    step = max(1, _CHUNK_BYTES // max(1, values.shape[1] * values.itemsize))
+    for start in range(0, len(values), step):
+        yield start, values[start : start + step]
+
+
+def open_npy(path: Path) -> NDArray[Any]:
+    """A `.npy` file as a read-only memory map of float16, float32 or float64, [N, d]; never unpickles.
+
+    raises  DataError when the file is missing, damaged, or holds another type; ShapeError when it is not [N, d]
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: expected a .npy file, found nothing there.")
+    try:
+        stored: NDArray[Any] | None = np.lib.format.open_memmap(path, mode="r")
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        TypeError,
+        OverflowError,
+        KeyError,
+        SyntaxError,
+        MemoryError,
+    ) as error:
+        stored = _empty_npy(path)
+        if stored is None:
+            raise DataError(
+                f"{path}: expected a .npy file of numbers, found: {str(error).splitlines()[0] if str(error) else error!r}."
+                "\n\nHint: write it with np.save(path, vectors.astype(np.float32)); pickled objects are never read."
+            ) from error
+    if stored.dtype.newbyteorder("=") not in (np.float16, np.float32, np.float64):
+        raise DataError(f"{path}: expected float16, float32 or float64, found {stored.dtype}.")
+    if stored.ndim != 2 or stored.shape[1] == 0:
+        raise ShapeError(f"{path}: has shape {stored.shape}; must be [N, d], one vector a row.")
+    return stored
+
+
+def _empty_npy(path: Path) -> NDArray[Any] | None:
+    """A file of no rows is well-formed, but cannot be mapped."""
+    try:
+        with path.open("rb") as stream:
+            stored: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    except Exception:  # whatever it is, the file is not usable
+        return None
+    return stored if stored.size == 0 else None
+
+
+def _as_float32(stored: NDArray[Any]) -> Floats:
+    """The array itself where it is native float32 in C order, otherwise a converted copy in a nameless file."""
+    if stored.dtype == np.float32 and stored.dtype.isnative and stored.flags.c_contiguous:
+        return stored
+    if not stored.size:
+        return np.zeros(stored.shape, np.float32)
+    with tempfile.TemporaryFile() as spool:
+        converted = np.memmap(spool, dtype=np.float32, mode="w+", shape=stored.shape)
+    with np.errstate(
+        over="ignore"
+    ):  # what overflows becomes infinite and is refused by the check that follows
+        for start, chunk in chunks(stored):
+            converted[start : start + len(chunk)] = chunk
+    return converted
+
+
+def _ids_for(path: Path, given: Path | str | None, *, count: int) -> Ids:
+    if given is not None:
+        return read_ids(Path(given))
+    beside = [path.with_name(path.stem + ending) for ending in _ID_ENDINGS]
+    there = [candidate for candidate in beside if candidate.is_file()]
+    if len(there) > 1:
+        raise DataError(
+            f"{path}: expected one file of ids beside it, found {[p.name for p in there]}.\n\nHint: pass ids=."
+        )
+    return read_ids(there[0]) if there else Ids.numbered(count)
+
+
+def read_ids(path: Path) -> Ids:
+    """Ids from `.jsonl` (a string, or a record with `_id`, a line) or from plain lines. raises DataError."""
+
+    def lines() -> Any:
+        for line, raw in numbered_lines(path):
+            where = f"{path}:{line}"
+            if ".jsonl" not in path.suffixes:
+                yield decoded(raw, where=where)
+            elif raw.strip():
+                value = parsed_json(raw, where=where)
+                value = value.get("_id") if isinstance(value, dict) else value
+                if not isinstance(value, str):
+                    raise DataError(
+                        f"{where}: expected a string or a record with `_id`, found {shown(value)}."
+                    )
+                yield value
+
+    ids = Ids.from_iterable(lines())
+    for first, later in ids.duplicates():
+        raise DataError(
+            f"{path}: expected each id once, found {shown(ids[later])} in rows {first} and {later}."
+        )
+    return ids
+
+
+def _named(row: int, ids: Ids | None) -> str:
+    return f"row {row}" if ids is None else f"document {shown(ids[row])} (row {row})"
