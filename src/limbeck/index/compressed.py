@@ -1,0 +1,158 @@
+"""Search over compressed documents: full scan of product codes, or of some inverted lists of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.errors import DataError, ShapeError
+from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.files import load_index, save_index
+from limbeck.index.ties import best_hits
+from limbeck.quantisers.faiss_io import code_scanner, codes_of, query_transform, same, to_faiss
+from limbeck.quantisers.faiss_scan import choose_lists, faiss_threads, scan_all, scan_lists
+from limbeck.quantisers.product import ProductQuantiser
+from limbeck.types import Codes, Floats, Hits, Reps, Rows
+
+QUERY_BLOCK = 4096
+
+
+class CodeIndex:
+    """Search over codes: N·code_bytes bytes, and 8·N for the ids of list members where there are lists.
+
+    Full scan: N·M table look-ups a query. With lists: effort·L lists of them, and L·d multiply-adds to choose. Lists are
+    chosen by the quantiser's routing vectors, scores come from its base centroids and the codewords that score.
+    `query_map` [d, d] is a learned transform that queries pass before the rotation: q @ query_map.T.
+    """
+
+    def __init__(
+        self,
+        quantiser: ProductQuantiser,
+        codes: Codes,
+        *,
+        query_map: Floats | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if query_map is not None:
+            query_map = np.array(query_map, dtype=np.float32, order="C")
+            if query_map.shape != (quantiser.dim, quantiser.dim):
+                raise ShapeError(
+                    f"`query_map` has shape {query_map.shape}; must be [{quantiser.dim}, {quantiser.dim}]."
+                )
+            if not np.isfinite(query_map).all():
+                raise DataError("`query_map` holds NaN or infinite values.")
+        self.quantiser = quantiser
+        self.query_map: Floats | None = query_map
+        self.threads = threads
+        self._scanner = code_scanner(quantiser, codes)
+        self._transform = query_transform(quantiser, query_map)
+        base = quantiser.base
+        self._routing = base if same(quantiser.routing, base) else quantiser.routing
+
+    @property
+    def dim(self) -> int:
+        """d, the dimension of queries."""
+        return self.quantiser.dim
+
+    @property
+    def nbytes(self) -> int:
+        """Codes, ids of list members, and every learned array once: two parts that are equal are held once."""
+        stored = [
+            self.quantiser.rotation,
+            self.quantiser.base,
+            self.quantiser.score_codewords,
+            self.query_map,
+        ]
+        if self._routing is not self.quantiser.base:
+            stored.append(self._routing)
+        if not same(self.quantiser.assign_codewords, self.quantiser.score_codewords):
+            stored.append(self.quantiser.assign_codewords)
+        a_document = self.quantiser.code_bytes + (0 if self.quantiser.base is None else 8)
+        return len(self) * a_document + sum(array.nbytes for array in stored if array is not None)
+
+    def __len__(self) -> int:
+        return int(self._scanner.ntotal)
+
+    @property
+    def codes(self) -> Codes:
+        """The codes as they were given, by row: a copy."""
+        return codes_of(self._scanner)[0]
+
+    @property
+    def default_effort(self) -> float:
+        """A tenth of the lists, at least 8 of them; 1 without lists."""
+        if self.quantiser.base is None:
+            return 1.0
+        return min(1.0, max(8 / len(self.quantiser.base), 0.1))
+
+    def search(
+        self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
+    ) -> Hits:
+        """The k best rows of each query among ceil(effort·L) lists. Filtering is exact: `allowed` rows are ranked alone."""
+        share = checked_effort(effort) or self.default_effort
+        queries = query_vectors(query, dim=self.dim)
+        wanted = hits_wanted(k, size=len(self))
+        mask = allowed_rows(allowed, size=len(self))
+        size = len(self) if mask is None else int(mask.sum())
+        parts = []
+        with faiss_threads(self.threads):
+            for start in range(0, max(1, len(queries)), QUERY_BLOCK):
+                part = queries[start : start + QUERY_BLOCK]
+                turned = part if self._transform is None else part @ self._transform.T
+                parts.append(self._search_block(turned, wanted, size=size, share=share, mask=mask))
+        if len(parts) == 1:
+            return parts[0]
+        return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    def _search_block(
+        self, turned: Floats, k: int, *, size: int, share: float, mask: NDArray[np.bool_] | None
+    ) -> Hits:
+        base, metric = self.quantiser.base, self.quantiser.metric
+        if base is None or self._routing is None:
+            return best_hits(
+                lambda numbers, depth: scan_all(
+                    self._scanner, turned[numbers], depth, metric=metric, allowed=mask
+                ),
+                queries=len(turned),
+                k=k,
+                size=size,
+            )
+        probes = probed_lists(share, len(base))
+        lists, coarse = choose_lists(turned, routing=self._routing, base=base, probes=probes, metric=metric)
+
+        def fetch(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
+            return scan_lists(
+                self._scanner,
+                turned[numbers],
+                depth,
+                lists=lists[numbers],
+                coarse=coarse[numbers],
+                metric=metric,
+                allowed=mask,
+            )
+
+        return best_hits(fetch, queries=len(turned), k=k, size=size)
+
+    def to_faiss(self, *, routing: Any = "keep") -> Any:
+        """A plain faiss index over the same codes; see `faiss_io.to_faiss` for what it cannot hold."""
+        return to_faiss(self.quantiser, self.codes, query_map=self.query_map, routing=routing)
+
+    def save(self, folder: Path) -> None:
+        """`index.faiss` (opens in plain faiss) and `quantiser.safetensors` (all parts, settings, hash of the first)."""
+        plain = to_faiss(self.quantiser, self.codes, query_map=self.query_map, routing="base")
+        save_index(folder, self.quantiser, plain, query_map=self.query_map)
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int | None = None) -> Self:
+        """The index saved in the folder. The faiss file is refused unless its hash is the one the quantiser names."""
+        quantiser, codes, query_map = load_index(folder)
+        return cls(quantiser, codes, query_map=query_map, threads=threads)
+
+
+def probed_lists(effort: float, lists: int) -> int:
+    """How many of the lists a search visits: ceil(effort·L), at least 1."""
+    return max(1, min(lists, math.ceil(effort * lists - 1e-9)))

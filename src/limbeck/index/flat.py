@@ -1,0 +1,155 @@
+"""Exact search by scanning every vector: the oracle for all other indexes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.errors import ConfigError, ShapeError
+from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.ties import best_hits, in_order
+from limbeck.quantisers.engine import finite_floats
+from limbeck.quantisers.faiss_scan import faiss_threads, nearest_rows
+from limbeck.types import Floats, Hits, Metric, Reps, Rows
+
+BLOCK_BYTES = 256 * 2**20  # vectors scanned at once; a memory map larger than this is read block by block
+QUERY_BLOCK = 16_384
+ROUNDING = (
+    4e-6  # of |q||x|: float32 sums over up to 4,096 dimensions differ by less between orders of summation
+)
+
+
+class Flat:
+    """Exact search by scanning every row. 4·N·d bytes; about N·d multiply-adds a query. The oracle for all other indexes.
+
+    Scores that differ by rounding only are computed again in one fixed order, so that equal vectors tie exactly and the
+    ranking depends neither on the batch nor on the number of threads.
+    """
+
+    def __init__(self, vectors: Floats, *, metric: Metric = "ip", threads: int | None = None) -> None:
+        if metric not in ("ip", "l2"):
+            raise ConfigError(
+                f"`metric` must be 'ip' or 'l2', got {metric!r}; for cosine, normalise and use 'ip'."
+            )
+        if vectors.ndim != 2:
+            raise ShapeError(f"`vectors` has shape {vectors.shape}; must be [N, d].")
+        self.metric: Metric = metric
+        self.threads = threads
+        self._vectors = vectors if isinstance(vectors, np.memmap) else finite_floats(vectors, name="vectors")
+        self._block_rows = max(1, BLOCK_BYTES // max(1, 4 * vectors.shape[1]))
+        self._largest_norm = self._check()
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return int(self._vectors.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """4·N·d, also where the vectors are mapped from disk."""
+        return int(self._vectors.nbytes)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def search(
+        self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
+    ) -> Hits:
+        """The k best rows of each query; every effort is exhaustive here. Rows past N, or not allowed, are -1."""
+        checked_effort(effort)
+        queries = query_vectors(query, dim=self.dim)
+        wanted = hits_wanted(k, size=len(self))
+        mask = allowed_rows(allowed, size=len(self))
+        size = len(self) if mask is None else int(mask.sum())
+        parts = []
+        with faiss_threads(self.threads):
+            for start in range(0, max(1, len(queries)), QUERY_BLOCK):
+                part = queries[start : start + QUERY_BLOCK]
+                parts.append(self._search_block(part, wanted, size=size, mask=mask))
+        if len(parts) == 1:
+            return parts[0]
+        return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    def save(self, folder: Path) -> None:
+        """`vectors.npy` and `flat.json` in the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "vectors.npy", np.asarray(self._vectors), allow_pickle=False)
+        (folder / "flat.json").write_text(json.dumps({"metric": self.metric}), encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """The index saved in the folder, its vectors mapped from disk."""
+        settings = json.loads((folder / "flat.json").read_text(encoding="utf-8"))
+        vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        return cls(vectors, metric=settings["metric"])
+
+    def _search_block(self, queries: Floats, k: int, *, size: int, mask: NDArray[np.bool_] | None) -> Hits:
+        tolerance = self._tolerance(queries)
+
+        def fetch(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
+            scores, rows = self._scan(queries[numbers], depth, mask)
+            return self._settle(queries[numbers], scores, rows, tolerance=tolerance[numbers]), rows
+
+        return best_hits(fetch, queries=len(queries), k=k, size=size, tolerance=tolerance)
+
+    def _scan(self, queries: Floats, depth: int, mask: NDArray[np.bool_] | None) -> tuple[Floats, Rows]:
+        """The `depth` best rows by the engine's scores, merged block by block."""
+        best: tuple[Floats, Rows] | None = None
+        for start in range(0, len(self), self._block_rows):
+            block, members = self._block(start, mask)
+            if len(block) == 0:
+                continue
+            scores, places = nearest_rows(queries, block, min(depth, len(block)), metric=self.metric)
+            found = scores, members[places]
+            best = found if best is None else _merge(best, found, depth)
+        assert best is not None  # the caller asks only when at least one row may be found
+        return best
+
+    def _block(self, start: int, mask: NDArray[np.bool_] | None) -> tuple[Floats, Rows]:
+        stop = min(len(self), start + self._block_rows)
+        if mask is None:
+            return np.ascontiguousarray(self._vectors[start:stop], dtype=np.float32), np.arange(start, stop)
+        members = start + np.flatnonzero(mask[start:stop])
+        return np.ascontiguousarray(self._vectors[members], dtype=np.float32), members
+
+    def _settle(self, queries: Floats, scores: Floats, rows: Rows, *, tolerance: Floats) -> Floats:
+        """Scores with those that differ by rounding only from a neighbour replaced by sums in one fixed order."""
+        close = scores[:, :-1] <= scores[:, 1:] + tolerance[:, None]
+        doubtful = np.zeros(scores.shape, dtype=np.bool_)
+        doubtful[:, :-1] |= close
+        doubtful[:, 1:] |= close
+        lines, places = np.nonzero(doubtful & (rows >= 0))
+        settled = scores.copy()
+        for start in range(0, len(lines), QUERY_BLOCK):
+            part = slice(start, start + QUERY_BLOCK)
+            left = queries[lines[part]].astype(np.float64)
+            right = self._vectors[rows[lines[part], places[part]]].astype(np.float64)
+            exact = (left * right).sum(axis=1) if self.metric == "ip" else -((left - right) ** 2).sum(axis=1)
+            settled[lines[part], places[part]] = exact
+        return settled
+
+    def _tolerance(self, queries: Floats) -> Floats:
+        """[B], by how much two float32 sums of the same products may differ."""
+        norms = np.linalg.norm(queries, axis=1)
+        scale = norms * self._largest_norm if self.metric == "ip" else (norms + self._largest_norm) ** 2
+        return np.asarray(ROUNDING * scale, dtype=np.float32)
+
+    def _check(self) -> float:
+        """The largest norm, after every block was found to be finite."""
+        largest = 0.0
+        for start in range(0, len(self), self._block_rows):
+            block = finite_floats(
+                self._vectors[start : start + self._block_rows], name="vectors", first=start
+            )
+            largest = max(largest, float(np.sqrt(np.einsum("nd,nd->n", block, block).max())))
+        return largest
+
+
+def _merge(left: tuple[Floats, Rows], right: tuple[Floats, Rows], depth: int) -> tuple[Floats, Rows]:
+    scores, rows = (np.concatenate(pair, axis=1) for pair in zip(left, right, strict=True))
+    scores, rows = in_order(scores, rows)
+    return scores[:, :depth], rows[:, :depth]

@@ -1,0 +1,100 @@
+"""k-means, nearest centroids and product codes, done by faiss: arrays in, arrays out, a seed and no global state."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.errors import ConfigError, DataError, ShapeError
+from limbeck.types import Floats, Rows
+
+log = logging.getLogger(__name__)
+
+BLOCK_ROWS = 65_536  # rows that are copied, rotated or coded at once: 100 MB at 384 dimensions
+POINTS_PER_CENTROID = 256  # k-means looks at no more (faiss ClusteringParameters.max_points_per_centroid)
+FEW_POINTS_PER_CENTROID = 39  # below it faiss warns on stderr; we log instead
+
+
+def finite_floats(
+    vectors: NDArray[np.floating[Any]], *, name: str, dim: int | None = None, first: int = 0
+) -> Floats:
+    """[N, d] as contiguous float32, or an error that names the first bad row (counted from `first`)."""
+    array = np.asarray(vectors)
+    if array.dtype.kind != "f":
+        raise DataError(f"`{name}` holds {array.dtype}; must be float16, float32 or float64.")
+    if array.ndim != 2:
+        raise ShapeError(f"`{name}` has shape {array.shape}; must be [rows, dimensions].")
+    if dim is not None and array.shape[1] != dim:
+        raise ShapeError(f"`{name}` has {array.shape[1]} dimensions; must be {dim}, as it was trained on.")
+    with np.errstate(over="ignore"):  # 1e300 becomes inf in float32 and is refused by the next lines
+        floats = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(floats.sum(dtype=np.float64)):  # one pass; the row is looked up only when there is one
+        bad = np.flatnonzero(~np.isfinite(floats).all(axis=1))
+        if len(bad):
+            raise DataError(
+                f"`{name}` row {first + bad[0]} holds NaN or infinite values ({len(bad)} such rows of {len(floats)}); "
+                "faiss would store them and never find them again.\n\n"
+                f"Hint: look at `numpy.flatnonzero(~numpy.isfinite({name}).all(axis=1))`."
+            )
+    return floats
+
+
+def kmeans(
+    vectors: Floats, clusters: int, *, seed: int, iterations: int = 25, start: Floats | None = None
+) -> Floats:
+    """Centroids [clusters, d] of vectors [N, d] by Lloyd's iterations, from `start` or from random rows.
+
+    Looks at no more than 256 rows a cluster, drawn with the seed. Cost: iterations * min(N, 256 clusters) * clusters * d.
+    """
+    import faiss
+
+    if len(vectors) < clusters:
+        raise ConfigError(
+            f"k-means for {clusters} centroids needs at least {clusters} vectors, found {len(vectors)}."
+        )
+    if len(vectors) < FEW_POINTS_PER_CENTROID * clusters:
+        log.info(
+            "k-means: %d vectors for %d centroids is few; 39 a centroid is better", len(vectors), clusters
+        )
+    trainer = faiss.Kmeans(
+        vectors.shape[1],
+        clusters,
+        niter=iterations,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=POINTS_PER_CENTROID,
+    )
+    trainer.train(vectors, init_centroids=start)
+    return np.array(trainer.centroids, dtype=np.float32)
+
+
+def nearest(vectors: Floats, centroids: Floats) -> Rows:
+    """The row [N] of the centroid at least L2 distance from each vector."""
+    import faiss
+
+    if len(vectors) == 0:
+        return np.empty(0, dtype=np.int64)
+    return np.asarray(faiss.knn(vectors, centroids, 1)[1][:, 0], dtype=np.int64)
+
+
+def train_codewords(vectors: Floats, sub_vectors: int, *, bits: int, seed: int) -> Floats:
+    """Codewords [M, 2^bits, d / M]: k-means in each of the M consecutive sub-spaces of vectors [N, d]."""
+    parts = vectors.reshape(len(vectors), sub_vectors, -1)
+    return np.stack(
+        [kmeans(np.ascontiguousarray(parts[:, m]), 2**bits, seed=seed + m) for m in range(sub_vectors)]
+    )
+
+
+def encode_codes(vectors: Floats, codewords: Floats, *, bits: int) -> NDArray[np.uint8]:
+    """Packed codes [N, M * bits / 8]: the nearest codeword (L2) in each sub-space."""
+    import faiss
+
+    sub_vectors, _, width = codewords.shape
+    coder = faiss.ProductQuantizer(sub_vectors * width, sub_vectors, bits)
+    faiss.copy_array_to_vector(np.ascontiguousarray(codewords, dtype=np.float32).ravel(), coder.centroids)
+    if len(vectors) == 0:
+        return np.empty((0, coder.code_size), dtype=np.uint8)
+    return np.asarray(coder.compute_codes(vectors), dtype=np.uint8)

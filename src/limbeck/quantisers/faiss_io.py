@@ -1,0 +1,320 @@
+"""Product quantisers and codes to faiss indexes and back, byte for byte. The only place that knows how faiss stores them.
+
+Going out, given codes and given lists are written as they are: nothing is decoded, encoded or assigned again.
+Coming in, the same holds, whoever built the index. A plain faiss file has no room for two things:
+
+- codewords that assign, where they differ from those that score: the file scores alike, but documents that faiss adds to
+  it later are coded with the wrong codewords (logged as a warning);
+- routing vectors apart from the base centroids: refused unless `routing="base"` says to drop them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.errors import ConfigError, CorruptArtefact, DataError
+from limbeck.quantisers.product import ProductQuantiser
+from limbeck.types import Codes, Floats, Metric, Rows
+
+log = logging.getLogger(__name__)
+
+LARGEST_L2_TABLE = 256 * 2**20  # bytes; beyond it faiss computes L2 tables list by list, with the same scores
+SMALLEST_READ_LIMIT = 64 * 2**20  # bytes one array of a file may claim; or twice the file, if that is more
+_read_limit = threading.Lock()  # faiss keeps the limit in a global
+
+
+def to_faiss(
+    quantiser: ProductQuantiser,
+    codes: Codes,
+    *,
+    query_map: Floats | None = None,
+    routing: Literal["keep", "base"] = "keep",
+) -> Any:
+    """A faiss index over these very codes: IndexPQ or IndexIVFPQ, inside an IndexPreTransform where there is a rotation.
+
+    Row i has id i. `query_map` [d, d] is folded into the rotation: searching is right, adding documents is not.
+    Raises ConfigError where `routing` differs from `base` and should be kept: plain faiss cannot hold both.
+    """
+    if routing == "keep" and not same(quantiser.routing, quantiser.base):
+        raise ConfigError(
+            "this quantiser routes queries by vectors of their own, and a plain faiss file has only the base centroids.\n\n"
+            "Hint: `to_faiss(quantiser, codes, routing='base')` drops them, which costs recall when few lists are visited."
+        )
+    if not same(quantiser.assign_codewords, quantiser.score_codewords):
+        log.warning("faiss file keeps the codewords that score; do not add documents to it with faiss")
+    inner = code_scanner(quantiser, codes)
+    turn = query_transform(quantiser, query_map)
+    if turn is None:
+        return inner
+    import faiss
+
+    if query_map is not None:
+        log.warning(
+            "faiss file holds the learned query map in its rotation; do not add documents to it with faiss"
+        )
+    outer = faiss.IndexPreTransform(inner)
+    transform = faiss.LinearTransform(turn.shape[1], turn.shape[0], False)
+    faiss.copy_array_to_vector(np.ascontiguousarray(turn, dtype=np.float32).ravel(), transform.A)
+    transform.is_trained = True
+    transform.set_is_orthonormal()
+    outer.prepend_transform(transform)
+    transform.this.disown()
+    inner.this.disown()
+    outer.own_fields = True
+    return outer
+
+
+def code_scanner(quantiser: ProductQuantiser, codes: Codes) -> Any:
+    """The faiss index behind the rotation: it takes queries that are already turned."""
+    import faiss
+
+    codewords = quantiser.score_codewords
+    if codewords is None:
+        raise ConfigError(
+            "this quantiser is not trained.\n\nHint: call `quantiser.fit(vectors, seed=0)` first."
+        )
+    quantiser.check_codes(codes)
+    metric = _faiss_metric(quantiser.metric)
+    sub_vectors, _, width = codewords.shape
+    if quantiser.base is None:
+        index = faiss.IndexPQ(sub_vectors * width, sub_vectors, quantiser.bits, metric)
+        faiss.copy_array_to_vector(np.ascontiguousarray(codes.codes).ravel(), index.codes)
+    else:
+        index = _empty_lists(quantiser, metric)
+        _fill_lists(index, codes)
+    index.pq.train_type = faiss.ProductQuantizer.Train_default
+    faiss.copy_array_to_vector(np.ascontiguousarray(codewords, dtype=np.float32).ravel(), index.pq.centroids)
+    index.is_trained = True
+    index.ntotal = len(codes)
+    prepare_tables(index)
+    return index
+
+
+def prepare_tables(index: Any) -> None:
+    """L2 tables of an IVF index follow its centroids and codebooks; they must be made again whenever those change."""
+    import faiss
+
+    if (
+        not isinstance(index, faiss.IndexIVFPQ)
+        or not index.by_residual
+        or index.metric_type != faiss.METRIC_L2
+    ):
+        return
+    if 4 * index.nlist * index.pq.M * index.pq.ksub > LARGEST_L2_TABLE:
+        index.use_precomputed_table = -1
+    else:
+        index.use_precomputed_table = 1
+    index.precompute_table()
+
+
+def query_transform(quantiser: ProductQuantiser, query_map: Floats | None) -> Floats | None:
+    """The matrix T [e, d] that queries pass, q @ T.T: first the learned query map, then the rotation. None = as is."""
+    if query_map is None:
+        return quantiser.rotation
+    return query_map if quantiser.rotation is None else quantiser.rotation @ query_map
+
+
+def from_faiss(index: Any) -> tuple[ProductQuantiser, Codes, Rows]:
+    """The quantiser, codes and ids of a faiss IndexPQ or IndexIVFPQ, or a path to one; rows in the order of their ids.
+
+    Takes OPQ and other linear transforms in front, and an id map around. Raises ConfigError for other index types.
+    """
+    import faiss
+
+    is_file = isinstance(index, str) or hasattr(index, "__fspath__")
+    owner = read_faiss(index) if is_file else index  # stays in scope: its parts are freed with it
+    rotation = None
+    inner, ids = _without_id_map(faiss.downcast_index(owner))
+    if isinstance(inner, faiss.IndexPreTransform):
+        rotation = _rotation(inner)
+        inner, inner_ids = _without_id_map(faiss.downcast_index(inner.index))
+        ids = inner_ids if ids is None else ids
+    if not isinstance(inner, (faiss.IndexIVFPQ, faiss.IndexPQ)):
+        raise ConfigError(
+            f"found a faiss {type(inner).__name__}; can read IndexPQ and IndexIVFPQ, with or without OPQ before them.\n\n"
+            "Hint: build it with a factory string such as 'OPQ16,IVF256,PQ16np'."
+        )
+    quantiser = _quantiser_of(inner, rotation)
+    codes, numbers = codes_of(inner)
+    return quantiser, codes, numbers if ids is None else ids[numbers]
+
+
+def codes_of(index: Any) -> tuple[Codes, Rows]:
+    """Codes and ids of an IndexPQ or IndexIVFPQ, by ascending id: copies."""
+    import faiss
+
+    if not isinstance(index, faiss.IndexIVFPQ):
+        codes = faiss.vector_to_array(index.codes).reshape(index.ntotal, index.pq.code_size)
+        return Codes(codes), np.arange(index.ntotal, dtype=np.int64)
+    codes, ids = _list_codes(index)
+    order = np.argsort(ids, kind="stable")
+    return Codes(codes.codes[order], codes.lists[order]), ids[order]
+
+
+def faiss_bytes(index: Any) -> NDArray[np.uint8]:
+    """The bytes that faiss would write. Write them with the durable writer: faiss's own ignores a full disk."""
+    import faiss
+
+    return np.asarray(faiss.serialize_index(index), dtype=np.uint8)
+
+
+def read_faiss(source: Any) -> Any:
+    """The faiss index in a file, or in bytes that were checked already. Limits what a damaged length can allocate.
+
+    faiss has no checksum: a flipped bit mostly loads and gives wrong results. Check hashes before calling this.
+    """
+    import faiss
+
+    if isinstance(source, str) or hasattr(source, "__fspath__"):
+        try:
+            data = np.fromfile(source, dtype=np.uint8)
+        except OSError as error:
+            raise DataError(f"cannot read the faiss file {str(source)!r}: {error.strerror}.") from error
+    else:
+        data = np.frombuffer(source, dtype=np.uint8)
+    with _read_limit:
+        before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
+        faiss.set_deserialization_vector_byte_limit(max(SMALLEST_READ_LIMIT, 2 * data.nbytes))
+        faiss.set_deserialization_loop_limit(2**24)
+        try:
+            index = faiss.deserialize_index(data)
+        except (RuntimeError, MemoryError) as error:
+            reason = str(error).splitlines()[0][-200:] if str(error) else type(error).__name__
+            raise CorruptArtefact(f"faiss cannot read this index ({data.nbytes} bytes): {reason}") from error
+        finally:
+            faiss.set_deserialization_vector_byte_limit(before[0])
+            faiss.set_deserialization_loop_limit(before[1])
+    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+    if isinstance(inner, faiss.IndexIVF):
+        inner.nprobe = int(min(max(1, inner.nprobe), inner.nlist))  # faiss takes any number from the file
+        prepare_tables(inner)
+    return index
+
+
+def same(left: Floats | None, right: Floats | None) -> bool:
+    """Whether two parts are the same numbers, byte for byte."""
+    if left is right:
+        return True
+    return (
+        left is not None and right is not None and left.shape == right.shape and bool((left == right).all())
+    )
+
+
+def _faiss_metric(metric: Metric) -> int:
+    import faiss
+
+    return int(faiss.METRIC_INNER_PRODUCT if metric == "ip" else faiss.METRIC_L2)
+
+
+def _empty_lists(quantiser: ProductQuantiser, metric: int) -> Any:
+    import faiss
+
+    base = np.ascontiguousarray(quantiser.base, dtype=np.float32)
+    coarse = faiss.IndexFlat(base.shape[1], metric)
+    coarse.add(base)
+    index = faiss.IndexIVFPQ(coarse, base.shape[1], len(base), quantiser.sub_vectors, quantiser.bits, metric)
+    index.by_residual = quantiser.by_residual
+    coarse.this.disown()
+    index.own_fields = True
+    return index
+
+
+def _fill_lists(index: Any, codes: Codes) -> None:
+    """Codes and ids straight into the inverted lists, rows ascending in each."""
+    import faiss
+
+    assert codes.lists is not None
+    if len(codes) and (codes.lists.min() < 0 or codes.lists.max() >= index.nlist):
+        raise DataError(
+            f"`lists` must be in 0..{index.nlist - 1}; found {codes.lists.min()}..{codes.lists.max()}."
+        )
+    order = np.argsort(codes.lists, kind="stable").astype(np.int64)
+    ordered = np.ascontiguousarray(codes.codes[order])
+    ends = np.cumsum(np.bincount(codes.lists, minlength=index.nlist))
+    start = 0
+    for number, end in enumerate(ends.tolist()):
+        if end > start:
+            rows, members = ordered[start:end], order[start:end]
+            index.invlists.add_entries(number, end - start, faiss.swig_ptr(members), faiss.swig_ptr(rows))
+        start = end
+
+
+def _without_id_map(index: Any) -> tuple[Any, Rows | None]:
+    import faiss
+
+    if not isinstance(index, faiss.IndexIDMap):
+        return index, None
+    return faiss.downcast_index(index.index), np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
+
+
+def _rotation(index: Any) -> Floats:
+    """All linear transforms in front of the index as one matrix [e, d]."""
+    import faiss
+
+    product: Floats | None = None
+    for position in range(index.chain.size()):
+        step = faiss.downcast_VectorTransform(index.chain.at(position))
+        if not isinstance(step, faiss.LinearTransform):
+            raise ConfigError(
+                f"found a faiss {type(step).__name__} before the codes; only linear transforms are read."
+            )
+        if step.have_bias and np.abs(faiss.vector_to_array(step.b)).max(initial=0) > 0:
+            raise ConfigError(
+                f"found a faiss {type(step).__name__} with a bias (PCA centres); only rotations are read."
+            )
+        matrix = faiss.vector_to_array(step.A).reshape(step.d_out, step.d_in).copy()
+        product = matrix if product is None else matrix @ product
+    if product is None:
+        return np.eye(index.d, dtype=np.float32)
+    return product
+
+
+def _list_codes(index: Any) -> tuple[Codes, Rows]:
+    """Codes, lists and ids of all inverted lists, in the order of the lists."""
+    import faiss
+
+    codes, lists, ids = [], [], []
+    for number in range(index.nlist):
+        size = index.invlists.list_size(number)
+        if size == 0:
+            continue
+        ids.append(faiss.rev_swig_ptr(index.invlists.get_ids(number), size).copy())
+        flat = faiss.rev_swig_ptr(index.invlists.get_codes(number), size * index.code_size)
+        codes.append(flat.reshape(size, index.code_size).copy())
+        lists.append(np.full(size, number, dtype=np.int64))
+    if not codes:
+        return Codes(np.empty((0, index.code_size), np.uint8), np.empty(0, np.int64)), np.empty(0, np.int64)
+    return Codes(np.concatenate(codes), np.concatenate(lists)), np.concatenate(ids).astype(np.int64)
+
+
+def _quantiser_of(index: Any, rotation: Floats | None) -> ProductQuantiser:
+    import faiss
+
+    bits, sub_vectors = int(index.pq.nbits), int(index.pq.M)
+    if bits not in (4, 8) or sub_vectors * bits % 8:
+        raise ConfigError(
+            f"found codes of {sub_vectors} x {bits} bits; can read 8 bits, or 4 bits with an even count."
+        )
+    if not index.is_trained:
+        raise ConfigError("this faiss index is not trained; it holds no codewords yet.")
+    codewords = faiss.vector_to_array(index.pq.centroids).reshape(sub_vectors, 2**bits, -1).copy()
+    parts: dict[str, Floats] = {"assign.codewords": codewords, "score.codewords": codewords}
+    if rotation is not None:
+        parts["rotation"] = rotation
+    has_lists = isinstance(index, faiss.IndexIVFPQ)
+    if has_lists:
+        parts["base"] = faiss.downcast_index(index.quantizer).reconstruct_n(0, index.nlist)
+    if index.metric_type not in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2):
+        raise ConfigError(f"found faiss metric {index.metric_type}; can read inner product and L2.")
+    blank = ProductQuantiser(
+        code_bytes=sub_vectors * bits // 8,
+        bits=8 if bits == 8 else 4,
+        metric="ip" if index.metric_type == faiss.METRIC_INNER_PRODUCT else "l2",
+        by_residual=bool(index.by_residual) if has_lists else True,
+    )
+    return blank.with_parts(parts)

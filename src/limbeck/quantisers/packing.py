@@ -1,0 +1,28 @@
+"""Codes of 4 or 8 bits as bytes, laid out as faiss lays them out: two 4-bit codes a byte, the first in the low half."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.errors import ShapeError
+
+
+def pack(codewords: NDArray[np.uint8], *, bits: int) -> NDArray[np.uint8]:
+    """Codeword numbers [N, M] to bytes [N, M * bits / 8]."""
+    numbers = np.ascontiguousarray(codewords, dtype=np.uint8)
+    if bits == 8:
+        return numbers
+    if numbers.shape[1] % 2:
+        raise ShapeError(f"4-bit codes come in pairs, found {numbers.shape[1]} sub-vectors; must be even.")
+    return numbers[:, 0::2] | (numbers[:, 1::2] << 4)
+
+
+def unpack(codes: NDArray[np.uint8], *, bits: int) -> NDArray[np.uint8]:
+    """Bytes [N, code_bytes] to codeword numbers [N, M], M = code_bytes * 8 / bits. The inverse of `pack`."""
+    if bits == 8:
+        return codes
+    numbers = np.empty((codes.shape[0], codes.shape[1] * 2), dtype=np.uint8)
+    numbers[:, 0::2] = codes & 15
+    numbers[:, 1::2] = codes >> 4
+    return numbers
