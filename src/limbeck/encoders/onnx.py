@@ -1,0 +1,167 @@
+"""An exported encoder: onnxruntime, tokenizers and numpy, without torch. What `search` and serving use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.encoders.file_hash import sha256_file
+from limbeck.encoders.fingerprint import Fingerprint
+from limbeck.encoders.stored import read_json
+from limbeck.encoders.texts import check_texts, longest_first
+from limbeck.errors import ConfigError, CorruptArtefact, VersionMismatch
+from limbeck.types import Floats, Reps, Side
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Encoding, Tokenizer
+
+FORMAT = 1
+MODEL = "model.onnx"
+TOKENIZER = "tokenizer.json"
+SETTINGS = "encoder.json"
+OUTPUT = "vectors"
+_FIELD = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The file `encoder.json` beside the graph."""
+
+    fingerprint: Fingerprint
+    inputs: tuple[str, ...]  # names of the graph's inputs, in its order
+    padding: Mapping[str, Any]  # of tokenizers: pad_id, pad_type_id, pad_token, direction
+    files: Mapping[str, str]  # name to sha256 hex
+
+    def save(self, folder: Path) -> None:
+        """Write `encoder.json`."""
+        values = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint.to_json(),
+            "inputs": list(self.inputs),
+            "padding": dict(self.padding),
+            "files": dict(self.files),
+        }
+        (folder / SETTINGS).write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+    @classmethod
+    def open(cls, folder: Path) -> Settings:
+        """Read `encoder.json`; CorruptArtefact or VersionMismatch if it cannot be used."""
+        path = folder / SETTINGS
+        values = read_json(path)
+        if values.get("format") != FORMAT:
+            raise VersionMismatch(
+                f"{path}: written in format {values.get('format')!r}; this build reads {FORMAT}.\n\n"
+                "Hint: export the encoder again with `export_onnx`."
+            )
+        try:
+            fingerprint = Fingerprint.from_json(values["fingerprint"])
+            return cls(fingerprint, tuple(values["inputs"]), dict(values["padding"]), dict(values["files"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptArtefact(f"{path}: not the settings of an exported encoder: {error!r}.") from error
+
+
+class OnnxEncoder:
+    """An exported encoder. Made by `open`; `encode` may be called from many threads."""
+
+    def __init__(self, session: InferenceSession, tokenizer: Tokenizer, settings: Settings) -> None:
+        self._session = session
+        self._tokenizer = tokenizer
+        self._inputs = settings.inputs
+        self.fingerprint = settings.fingerprint
+
+    @classmethod
+    def open(cls, folder: Path | str, *, threads: int | None = None) -> OnnxEncoder:
+        """The encoder that `export_onnx` wrote, after its files passed their sha256.
+
+        threads  for one call; None = one for each core. With many callers at once, 1 serves the most queries
+        raises   CorruptArtefact if a file is missing or differs, VersionMismatch for another format
+        """
+        folder = Path(folder)
+        if threads is not None and threads < 1:
+            raise ConfigError(f"`threads` must be at least 1, found {threads}.")
+        settings = Settings.open(folder)
+        for name, expected in settings.files.items():
+            _check_file(folder, name, expected)
+        return cls(_session(folder / MODEL, threads), _tokenizer(folder / TOKENIZER, settings), settings)
+
+    @property
+    def dim(self) -> int:
+        """The width of a vector."""
+        return self.fingerprint.dim
+
+    def encode(self, texts: Sequence[str], *, side: Side, batch_size: int = 64) -> Reps:
+        """[len(texts), 1, dim] float32. Sorted by length into batches, given back in the order of `texts`."""
+        check_texts(texts)
+        vectors = np.empty((len(texts), self.dim), np.float32)
+        prompt = self.fingerprint.prompts.get(side, "")
+        order = longest_first(texts)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            vectors[rows] = self._run([prompt + texts[row] for row in rows])
+        return Reps.single(vectors)
+
+    def encode_query(self, texts: Sequence[str], *, batch_size: int = 64) -> Floats:
+        """[len(texts), dim] float32, with the model's prompt for queries."""
+        vectors: Floats = self.encode(texts, side="query", batch_size=batch_size).flat
+        return vectors
+
+    def encode_document(self, texts: Sequence[str], *, batch_size: int = 64) -> Floats:
+        """[len(texts), dim] float32, with the model's prompt for documents."""
+        vectors: Floats = self.encode(texts, side="doc", batch_size=batch_size).flat
+        return vectors
+
+    def _run(self, texts: list[str]) -> Floats:
+        encoded = self._tokenizer.encode_batch(texts)
+        feed = {name: _stack(encoded, name) for name in self._inputs}
+        vectors: Floats = self._session.run([OUTPUT], feed)[0]
+        return vectors
+
+
+def _stack(encoded: Sequence[Encoding], name: str) -> NDArray[np.int64]:
+    return np.array([getattr(one, _FIELD[name]) for one in encoded], np.int64)
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    path = folder / name
+    if Path(name).name != name:
+        raise CorruptArtefact(f"{folder / SETTINGS}: {name!r} is not the name of a file beside it.")
+    if not path.is_file():
+        raise CorruptArtefact(f"{path}: missing.\n\nHint: export the encoder again with `export_onnx`.")
+    found = sha256_file(path)
+    if found != expected:
+        raise CorruptArtefact(
+            f"{path}: sha256 is {found}, {SETTINGS} says {expected}.\n\n"
+            "Hint: the file was damaged or replaced; copy the folder again, or export again with `export_onnx`."
+        )
+
+
+def _tokenizer(path: Path, settings: Settings) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.enable_padding(**settings.padding)
+    if settings.fingerprint.max_length is None:
+        tokenizer.no_truncation()
+    return tokenizer
+
+
+def _session(path: Path, threads: int | None) -> InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0  # 0 = onnxruntime chooses: one for each core
+    options.inter_op_num_threads = 1
+    # no arena: it keeps the memory of the largest batch ever seen, and shapes change with every batch here
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    # threads that wait sleep: spinning ones take the cores from faiss and from other callers
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # errors; they are raised as well
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
