@@ -1,6 +1,6 @@
-"""What was kept and what it costs: measures, overlap with exact search, tests, equivalence, cost, reports, plots.
+"""What was kept and what it costs: measures, overlap with exact search, tests, cost, reports, plots.
 
-Nothing heavy is imported here: ir-measures, rich, faiss and matplotlib are loaded by the functions that need them.
+Nothing heavy is imported here: ir-measures, rich, faiss and matplotlib load where they are needed.
 """
 
 from limbeck.evaluate.compare import (
@@ -18,7 +18,9 @@ from limbeck.evaluate.compare import (
 from limbeck.evaluate.cost import Cost, Speed, bytes_per_document, measure_search, peak_memory
 from limbeck.evaluate.measures import DEFAULT_MEASURES, Scores, score_hits, score_run
 from limbeck.evaluate.overlap import overlap
+from limbeck.evaluate.plot import plot_quality_against_bytes
 from limbeck.evaluate.relaxed import relaxed_recall
+from limbeck.evaluate.report import Report, Row
 
 __all__ = [
     "DEFAULT_MEASURES",
@@ -26,6 +28,8 @@ __all__ = [
     "Cost",
     "Equivalence",
     "Interval",
+    "Report",
+    "Row",
     "Scores",
     "Speed",
     "adjust",
@@ -39,6 +43,7 @@ __all__ = [
     "paired_interval",
     "peak_memory",
     "permutation_test",
+    "plot_quality_against_bytes",
     "relaxed_recall",
     "score_hits",
     "score_run",

@@ -1,7 +1,7 @@
 """Is the difference real, and is it small enough? Intervals, tests and equivalence over queries.
 
-Everything is over one value a query, so that two systems are compared on the same queries (paired). Seeds are fixed: the
-same values give the same figures.
+Everything is over one value a query, so that two systems are compared on the same queries (paired). Seeds are
+fixed: the same values give the same figures.
 """
 
 from __future__ import annotations
@@ -48,10 +48,12 @@ class Equivalence:
 
     @property
     def is_equivalent(self) -> bool:
+        """The difference is surely smaller than the margin, either way."""
         return -self.margin < self.interval.low and self.interval.high < self.margin
 
     @property
     def is_non_inferior(self) -> bool:
+        """If there is a loss, it is surely smaller than the margin."""
         return -self.margin < self.interval.low
 
 
@@ -71,6 +73,7 @@ class Comparison:
 
     @property
     def is_better(self) -> bool:
+        """The mean is above the baseline's, whether or not that is significant."""
         return self.difference.mean > 0
 
 
@@ -97,10 +100,11 @@ def paired_interval(
 
 
 def permutation_test(a: ArrayLike, b: ArrayLike, *, draws: int = 10_000, seed: int = 0) -> float:
-    """The probability of a mean difference this large, either way, if a and b were exchangeable query by query.
+    """The probability of a mean difference this large, either way, if a and b could be swapped in any query.
 
-    Flips the sign of each query's difference at random. Queries where both agree cannot change anything and are set
-    aside; when the others have no more than `draws` sign patterns, all are gone through and the p-value is exact.
+    Flips the sign of each query's difference at random. Queries where both agree cannot change anything and
+    are set aside; when the others have no more than `draws` sign patterns, all are gone through and the
+    p-value is exact.
 
     a, b     [Q] values of the same queries
     returns  in (0, 1]; drawn: (1 + as extreme) / (1 + draws), so never 0; 1.0 when a equals b
@@ -149,10 +153,11 @@ def equivalence(
     draws: int = 10_000,
     seed: int = 0,
 ) -> Equivalence:
-    """Whether the mean of a is within ± margin of the mean of b, at the given level ("within 0.5 points at 95 %").
+    """Whether the mean of a is surely within ± margin of the mean of b ("within 0.5 points at 95 %").
 
-    Two one-sided tests: equivalent when the bootstrap interval at 1 - 2 (1 - level) lies inside the margin. A test that
-    finds no difference does not show this; few queries give wide intervals and so never equivalence.
+    Two one-sided tests: equivalent when the bootstrap interval at 1 - 2 (1 - level) lies inside the margin. A
+    test that finds no difference does not show this; few queries give wide intervals and so never
+    equivalence.
 
     source  Schuirmann 1987
     """
@@ -177,7 +182,8 @@ def compare_systems(
 ) -> list[Comparison]:
     """Every other system against the baseline in every measure, Holm's correction over all of these cells.
 
-    Comparisons made apart (other baselines, other data sets) that make one claim together: pass them to `adjust`.
+    Comparisons made apart (other baselines, other data sets) that make one claim together: pass them to
+    `adjust`.
 
     raises  DataError unless all were scored on the same queries in the same order
     """
@@ -266,15 +272,17 @@ def _all_sums(differences: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _signed_sums(bits: NDArray[np.uint8], differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """bits [n, Q], 1 = flipped, to [n] sums."""
-    return differences.sum() - 2 * (bits.astype(np.float64) @ differences)
+    """[n] sums, from bits [n, Q] where 1 flips a sign."""
+    flipped: NDArray[np.float64] = bits.astype(np.float64) @ differences
+    return float(differences.sum()) - 2 * flipped
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     left, right = _checked(a, "a"), _checked(b, "b")
     if left.shape != right.shape:
         raise ShapeError(
-            f"`a` holds {len(left)} values, but `b` {len(right)}; a paired comparison needs the same queries in the same order."
+            f"`a` holds {len(left)} values, but `b` {len(right)}; a paired comparison needs the same queries "
+            "in the same order."
         )
     return left - right
 
@@ -287,7 +295,8 @@ def _checked(values: ArrayLike, name: str) -> NDArray[np.float64]:
         raise DataError(f"`{name}` is empty; there is no query to average over.")
     if not np.isfinite(numbers).all():
         raise DataError(
-            f"`{name}` is not finite at query {int(np.flatnonzero(~np.isfinite(numbers))[0])}; leave such queries out first."
+            f"`{name}` is not finite at query {int(np.flatnonzero(~np.isfinite(numbers))[0])}; leave such "
+            "queries out first."
         )
     return numbers
 
@@ -305,6 +314,7 @@ def _check_draws(draws: int) -> None:
 def _check_same_queries(name: str, scores: Scores, baseline_name: str, baseline: Scores) -> None:
     if scores.query_ids != baseline.query_ids:
         raise DataError(
-            f"{name!r} was scored on {len(scores)} queries, {baseline_name!r} on {len(baseline)}, and they are not the same "
+            f"{name!r} was scored on {len(scores)} queries, {baseline_name!r} on {len(baseline)}, and they "
+            "are not the same "
             "in the same order.\n\nHint: score both with the same labels and queries."
         )

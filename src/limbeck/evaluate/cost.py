@@ -48,8 +48,9 @@ def measure_search(
 ) -> list[Speed]:
     """Times the search with each number of faiss threads, and puts the number back that was set before.
 
-    A warm-up batch first, uncounted; then batches for `seconds` (queries a second), then single queries for `seconds`
-    (p50 and p99 in milliseconds). At least 3 batches and 20 single queries are timed, however slow they are.
+    A warm-up batch first, uncounted; then batches for `seconds` (queries a second), then single queries for
+    `seconds` (p50 and p99 in milliseconds). At least 3 batches and 20 single queries are timed, however slow
+    they are.
 
     queries  [Q, d] float32, gone through in turn and again
     cost     about 2 * seconds for each number of threads

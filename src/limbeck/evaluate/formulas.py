@@ -1,6 +1,7 @@
-"""RR, R, P, Success and nDCG over whole matrices: the definitions of trec_eval, 20 to 100 times faster than row by row.
+"""RR, R, P, Success and nDCG over whole matrices, by the definitions of trec_eval.
 
-Tests hold each formula to ir-measures' own value within 1e-12. What is not here goes through ir-measures.
+Tests hold each formula to ir-measures' own value within 1e-12. What is not here goes through ir-measures,
+which takes about 25 times as long.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Formula = Callable[[Judged], Values]
 
 
 def formula_of(measure: Any) -> Formula | None:
-    """The formula for a parsed ir-measures name, or None when it has a parameter that only ir-measures treats."""
+    """The formula for a parsed ir-measures name; None when only ir-measures treats one of its parameters."""
     params = dict(measure.params)
     cutoff, level = params.pop("cutoff", None), params.pop("rel", 1)
     known = FORMULAS.get(measure.NAME)
@@ -57,15 +58,16 @@ def success(judged: Judged, *, cutoff: int | None, level: int) -> Values:
 
 
 def ndcg(judged: Judged, *, cutoff: int | None) -> Values:
-    """[Q] sum of gain / log2(rank + 1), over the same sum for the best possible order; negative gains count as 0."""
+    """[Q] sum of gain / log2(rank + 1) over that of the best possible order; negative gains count as 0."""
     gains = np.maximum(judged.gains[:, :cutoff], 0.0)
-    reached = (gains / np.log2(np.arange(gains.shape[1]) + 2)).sum(axis=1)
+    reached: Values = (gains / np.log2(np.arange(gains.shape[1]) + 2)).sum(axis=1)
     ideal = _ideal_gain(judged, cutoff)
     return np.divide(reached, ideal, out=np.zeros(len(judged)), where=ideal > 0)
 
 
 def _found(judged: Judged, cutoff: int | None, level: int) -> Values:
-    return (judged.gains[:, :cutoff] >= level).sum(axis=1).astype(np.float64)
+    counts: Values = (judged.gains[:, :cutoff] >= level).sum(axis=1, dtype=np.float64)
+    return counts
 
 
 def _ideal_gain(judged: Judged, cutoff: int | None) -> Values:
@@ -75,7 +77,9 @@ def _ideal_gain(judged: Judged, cutoff: int | None) -> Values:
     worth = np.maximum(judged.label_gains[order], 0.0) / np.log2(rank + 2)
     if cutoff is not None:
         worth[rank >= cutoff] = 0.0
-    return np.bincount(judged.label_query, weights=worth, minlength=len(judged))
+    return np.bincount(judged.label_query, weights=worth, minlength=len(judged)).astype(
+        np.float64, copy=False
+    )
 
 
 FORMULAS: dict[str, Callable[..., Values]] = {

@@ -46,9 +46,7 @@ class Judged:
         return {str(document): float(len(documents) - rank) for rank, document in enumerate(documents)}
 
 
-def judge(
-    ids: Rows, indptr: NDArray[Any], documents: NDArray[Any], gains: NDArray[np.floating[Any]]
-) -> Judged:
+def judge(ids: Rows, indptr: NDArray[Any], documents: NDArray[Any], gains: NDArray[Any]) -> Judged:
     """Joins ids [Q, k] with labels in CSR form (indptr [Q + 1], documents and gains [nnz]).
 
     Gaps (-1) close up, so that ranks count real hits only. O(Q k log nnz) time, 16 bytes a hit.
@@ -58,14 +56,14 @@ def judge(
     counts = np.diff(indptr).astype(np.int64)
     query = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     rows = np.asarray(documents, dtype=np.int64)
-    gains = np.asarray(gains, dtype=np.float64)
-    _refuse_broken_gains(gains, query)
+    worth = np.asarray(gains, dtype=np.float64)
+    _refuse_broken_gains(worth, query)
     width = 1 + max(int(rows.max(initial=0)), int(ids.max(initial=0)))
     keys = query * width + rows
     order = np.argsort(keys, kind="stable")
-    keys, rows, gains = keys[order], rows[order], gains[order]
+    keys, rows, worth = keys[order], rows[order], worth[order]
     _refuse_double_labels(keys, width)
-    return Judged(ids, _look_up(ids, keys, gains, width), query, rows, gains, counts)
+    return Judged(ids, _look_up(ids, keys, worth, width), query, rows, worth, counts)
 
 
 def _look_up(ids: Rows, keys: Rows, gains: NDArray[np.float64], width: int) -> NDArray[np.float64]:
@@ -90,7 +88,8 @@ def _refuse_repeats(ids: Rows) -> None:
     if repeats.any():
         query, place = np.argwhere(repeats)[0]
         raise DataError(
-            f"query row {query} lists document row {ordered[query, place]} twice; a ranked list holds a document once."
+            f"query row {query} lists document row {ordered[query, place]} twice; a ranked list holds a "
+            "document once."
         )
 
 
@@ -98,7 +97,8 @@ def _refuse_broken_gains(gains: NDArray[np.float64], query: Rows) -> None:
     broken = np.flatnonzero(gains != np.rint(gains))  # NaN is unlike itself, so it is found too
     if len(broken):
         raise DataError(
-            f"query row {query[broken[0]]} has a label with gain {gains[broken[0]]!r}; ir-measures takes whole numbers only.\n\n"
+            f"query row {query[broken[0]]} has a label with gain {gains[broken[0]]!r}; ir-measures takes "
+            "whole numbers only.\n\n"
             "Hint: grade the labels 0, 1, 2, ... and choose the level with RR(rel=2)@10."
         )
 

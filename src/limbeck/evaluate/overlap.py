@@ -14,15 +14,17 @@ CELLS = 1 << 24  # comparisons at a time: 16 MB of booleans
 def overlap(hits: Hits, exact: Hits, k: int = 10) -> NDArray[np.float64]:
     """The share of each query's exact top k that is in its top k here.
 
-    Documents tied with the k-th exact score are equivalent: any of them may fill the places that are left after the
-    documents strictly above, so an index is not blamed for another order among equals. Only those that `exact` holds
-    are known to tie: search the exact index somewhat deeper than k (2 k will do) where equal scores are common.
+    Documents tied with the k-th exact score are equivalent: any of them may fill the places that are left
+    after the documents strictly above, so an index is not blamed for another order among equals. Only those
+    that `exact` holds are known to tie: search the exact index somewhat deeper than k (2 k will do) where
+    equal scores are common.
 
     hits     [B, k or more]; only ids are read
     exact    [B, k or more] of the exact index, scores falling
     returns  [B] in [0, 1]; 1 where the exact list is empty, since nothing can be missed
     cost     B * k * depth of `exact` comparisons, in bounded memory
-    raises   ShapeError when the two are for different numbers of queries, ConfigError when either is shorter than k
+    raises   ShapeError when the two are for different numbers of queries, ConfigError when either is shorter
+             than k
     """
     _check(hits, exact, k)
     depth = exact.ids.shape[1]
@@ -52,7 +54,8 @@ def _shares(ids: Rows, exact_ids: Rows, exact_scores: Floats, k: int) -> NDArray
 def _check(hits: Hits, exact: Hits, k: int) -> None:
     if len(hits) != len(exact):
         raise ShapeError(
-            f"the hits are for {len(hits)} queries, but the exact ones for {len(exact)}; search both with the same queries."
+            f"the hits are for {len(hits)} queries, but the exact ones for {len(exact)}; search both with "
+            "the same queries."
         )
     if k < 1:
         raise ConfigError(f"`k` must be 1 or more, found {k}.")

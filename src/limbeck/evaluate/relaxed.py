@@ -1,4 +1,4 @@
-"""Relaxed recall: a hit counts when its text contains an answer, whatever the labels say. The matching is DPR's."""
+"""Relaxed recall: a hit counts when its text contains an answer, matched as DPR does."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def relaxed_recall(
     *,
     query_ids: Sequence[str] | None = None,
 ) -> Scores:
-    """1 for each query where any of the top k documents contains any of its answers, else 0 ("top-k accuracy").
+    """1 for each query where any of its top k documents contains any of its answers ("top-k accuracy").
 
-    Text and answers are NFD-normalised, cut into tokens (runs of letters, digits and marks; every other visible character
-    alone), lower-cased; an answer is contained when its tokens follow one another in the text. An answer without a token
-    matches nothing here (in DPR's code it matches everything). Without diacritics the text does not match an answer with.
+    Text and answers are NFD-normalised, cut into tokens (runs of letters, digits and marks; every other
+    visible character alone), lower-cased; an answer is contained when its tokens follow one another in the
+    text. An answer without a token matches nothing here (in DPR's code it matches everything). Without
+    diacritics the text does not match an answer with.
 
     hits      [B, k or more]
     texts_of  document row to text
@@ -76,7 +77,7 @@ def _top(hits: Hits, row: int, k: int) -> list[int]:
 
 @cache
 def _token_pattern() -> re.Pattern[str]:
-    r"""`[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]` for the standard library's `re`, which knows no categories. 0.3 s, once."""
+    r"""`[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]` for the standard library's `re`; 0.2 s, once."""
     kinds = [unicodedata.category(chr(point))[0] for point in range(sys.maxunicode + 1)]
     words, hidden = _character_class(kinds, "LNM"), _character_class(kinds, "ZC")
     return re.compile(f"[{words}]+|[^{hidden}]")
@@ -97,5 +98,6 @@ def _check(hits: Hits, answers: Sequence[Sequence[str]], k: int) -> None:
         raise DataError("`answers` holds a string where a list of strings is expected: [['Paris'], ...].")
     if not 1 <= k <= hits.ids.shape[1]:
         raise ConfigError(
-            f"relaxed R@{k} looks at {k} hits a query, but {hits.ids.shape[1]} were searched for.\n\nHint: search with k={k}."
+            f"relaxed R@{k} looks at {k} hits a query, but {hits.ids.shape[1]} were searched for.\n\n"
+            f"Hint: search with k={k}."
         )
