@@ -1,5 +1,5 @@
 # Each verb installs what it needs into .venv; nothing but Python 3.11, make and pip is expected.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt

@@ -1,0 +1,166 @@
+"""Where document representations come from in training, and with that, what is frozen.
+
+`Bank` serves stored vectors; `CodeBank` serves stored codes, so that gradient reaches codewords and centroids only;
+`Requantised` chooses the codes anew in each step, straight through. `stored()` of each is what the index is built
+from: training and serving cannot disagree.
+
+Letters: N documents, C candidates, L lists, M code parts, K codewords a part, d dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limbeck.errors import ConfigError
+from limbeck.quantisers.engine import BLOCK_ROWS, encode_codes
+from limbeck.quantisers.packing import unpack
+from limbeck.types import Codes, Floats, Reps, Rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Parameter
+
+    from limbeck.quantisers.product import ProductQuantiser
+
+
+class Bank:
+    """Frozen document vectors, gathered by row; they may be memory-mapped."""
+
+    def __init__(self, vectors: Floats) -> None:
+        self.vectors = vectors
+
+    def __call__(self, ids: Tensor) -> Mapping[str, Reps]:
+        import torch
+
+        return {"docs": Reps.single(torch.from_numpy(np.asarray(self.vectors[ids.numpy()])))}
+
+    def groups(self) -> Mapping[str, list[Parameter]]:
+        return {}
+
+    def stored(self) -> Floats:
+        return self.vectors
+
+
+class CodeBank:
+    """Frozen codes under learned codewords: JPQ's and our own default for Distill-VQ.
+
+    Views: "docs", base + codewords, [1|B, C, 1, d]; with coarse lists also "coarse", the base alone, and "lists",
+    the routing vectors [1, L, 1, d]. All live in the rotated space, where the query must be put as well.
+    Cost of a call: C·d gathered floats; memory C·d, never C·K.
+    """
+
+    def __init__(self, quantiser: ProductQuantiser, codes: Codes) -> None:
+        import torch
+
+        self.quantiser = quantiser
+        self.codes = codes
+        parts = quantiser.parts()
+        self.codewords = torch.nn.Parameter(torch.tensor(parts["score.codewords"]))  # [M, K, d/M]
+        self.base = self.routing = None
+        if codes.lists is not None:
+            self.base = torch.nn.Parameter(torch.tensor(parts["base"]))  # [L, d]
+            self.routing = torch.nn.Parameter(torch.tensor(parts["routing"]))  # [L, d]
+            self.lists = torch.from_numpy(np.asarray(codes.lists))  # [N]
+        self._choice = torch.from_numpy(unpack(codes.codes, bits=quantiser.bits))  # [N, M] uint8
+
+    def __call__(self, ids: Tensor) -> Mapping[str, Reps]:
+        return self._views(ids, self.decoded(self._choice[ids].long()))
+
+    def decoded(self, choice: Tensor) -> Tensor:
+        """[..., M] chosen codewords to [..., d], without the base."""
+        import torch
+
+        parts, size, width = self.codewords.shape
+        first = torch.arange(parts) * size
+        chosen = torch.nn.functional.embedding(choice + first, self.codewords.reshape(parts * size, width))
+        return chosen.flatten(start_dim=-2)
+
+    def _views(self, ids: Tensor, fine: Tensor) -> Mapping[str, Reps]:
+        import torch
+
+        if self.base is None or self.routing is None:
+            return {"docs": Reps.single(fine)}
+        coarse = torch.nn.functional.embedding(self.lists[ids], self.base)
+        docs = coarse + fine if self.quantiser.by_residual else fine
+        return {
+            "docs": Reps.single(docs),
+            "coarse": Reps.single(coarse),
+            "lists": Reps.single(self.routing[None]),
+        }
+
+    def groups(self) -> Mapping[str, list[Parameter]]:
+        """Parameters by the name that a recipe's learning rates use."""
+        groups = {"codewords": [self.codewords]}
+        if self.base is not None and self.routing is not None:
+            groups |= {"base": [self.base], "routing": [self.routing]}
+        return groups
+
+    def learned(self) -> ProductQuantiser:
+        """The quantiser with the codewords that score as they are now; those that assign are kept."""
+        parts = {"score.codewords": self.codewords.detach().numpy().copy()}
+        if self.base is not None and self.routing is not None:
+            parts |= {"base": self.base.detach().numpy().copy(), "routing": self.routing.detach().numpy().copy()}
+        return self.quantiser.with_parts(parts)
+
+    def stored(self) -> Codes:
+        return self.codes
+
+
+class Requantised(CodeBank):
+    """Codes chosen anew in each step with the current codewords, with a straight-through gradient.
+
+    Forward: the nearest codeword of each part. Backward: as if the choice were the soft-max over -distance, so that
+    every codeword of a part gets gradient (Distill-VQ §3.3; its IVF assignment stays as it was, footnote 2).
+    `stored()` encodes all documents again with the learned codewords, which then assign as well.
+    Cost of a call: C·K·d multiply-adds and C·M·K floats.
+    """
+
+    def __init__(self, quantiser: ProductQuantiser, codes: Codes, vectors: Floats, *, temperature: float) -> None:
+        super().__init__(quantiser, codes)
+        if codes.lists is not None and not quantiser.by_residual:
+            raise ConfigError("re-encoding with lists needs `by_residual=True`; found False.")
+        self.vectors = vectors
+        self.temperature = temperature  # of the soft choice, in squared distance
+
+    def __call__(self, ids: Tensor) -> Mapping[str, Reps]:
+        import torch
+
+        rotated = torch.from_numpy(self.quantiser.rotate_vectors(np.asarray(self.vectors[ids.reshape(-1).numpy()])))
+        target = rotated.reshape(*ids.shape, -1)
+        if self.base is not None:
+            target = target - torch.nn.functional.embedding(self.lists[ids], self.base)
+        return self._views(ids, self._straight_through(target))
+
+    def _straight_through(self, target: Tensor) -> Tensor:
+        import torch
+
+        parts, size, width = self.codewords.shape
+        sub = target.unflatten(-1, (parts, width))  # [..., M, d/M]
+        closeness = 2 * torch.einsum("...mw,mkw->...mk", sub, self.codewords) - self.codewords.square().sum(-1)
+        soft = torch.softmax(closeness / self.temperature, dim=-1)
+        hard = torch.nn.functional.one_hot(closeness.argmax(dim=-1), size).to(soft.dtype)
+        choice = hard + soft - soft.detach()
+        return torch.einsum("...mk,mkw->...mw", choice, self.codewords).flatten(start_dim=-2)
+
+    def learned(self) -> ProductQuantiser:
+        quantiser = super().learned()
+        return quantiser.with_parts({"assign.codewords": quantiser.parts()["score.codewords"]})
+
+    def stored(self) -> Codes:
+        return encode_in_lists(self.learned(), self.vectors, self.codes.lists)
+
+
+def encode_in_lists(quantiser: ProductQuantiser, vectors: Floats, lists: Rows | None) -> Codes:
+    """New codes for documents that stay in the lists they are in; block by block, so maps stay on disk."""
+    if lists is None:
+        return quantiser.encode(vectors)
+    parts = quantiser.parts()
+    codes = np.empty((len(vectors), quantiser.code_bytes), dtype=np.uint8)
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        residual = quantiser.rotate_vectors(vectors[rows]) - parts["base"][lists[rows]]
+        codes[rows] = encode_codes(residual, parts["assign.codewords"], bits=quantiser.bits)
+    return Codes(codes, lists)

@@ -1,0 +1,1 @@
+"""Training: one composition (`System`), one loop (`fit`), checkpoints without pickle."""
