@@ -1,0 +1,68 @@
+"""Which Python files a harvest reads: the standard library and installed distributions, in sorted order."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+STANDARD_LIBRARY = "python"
+
+# Tests, vendored copies, generated tables, and parts that some Python builds leave out.
+_LEFT_OUT = re.compile(
+    r"(^|/)(tests?|testing|_testing|idle_test|benchmarks?|externals?|_external|_vendor|vendor|vendored|_bundled"
+    r"|site-packages|dist-packages|__pycache__|idlelib|lib2to3|turtledemo|tkinter|ensurepip|distutils|pydoc_data"
+    r"|config-[^/]*|lib-dynload)(/|$)|(^|/)(test_[^/]*|[^/]*_test|[^/]*_pb2|conftest|_sysconfigdata[^/]*|setup)\.py$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of one package."""
+
+    package: str  # name of the distribution, or "python"
+    module: str  # dotted
+    path: Path
+    size: int  # bytes
+
+
+def source_files(packages: Sequence[str]) -> tuple[list[SourceFile], dict[str, str], list[str]]:
+    """(files, version of each package found, packages that are not installed), all sorted; nothing is imported."""
+    files = _standard_library()
+    versions = {STANDARD_LIBRARY: platform.python_version()}
+    absent = []
+    for name in sorted(set(packages), key=str.lower):
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            absent.append(name)
+            continue
+        versions[name] = distribution.version
+        files += _of_distribution(name, distribution)
+    unique = {file.module: file for file in reversed(files)}  # the first package that holds a module keeps it
+    return [unique[module] for module in sorted(unique)], versions, absent
+
+
+def _standard_library() -> list[SourceFile]:
+    root = Path(sysconfig.get_paths()["stdlib"])
+    paths = (path for path in root.rglob("*.py") if not _LEFT_OUT.search(path.relative_to(root).as_posix()))
+    return [_source_file(STANDARD_LIBRARY, path.relative_to(root), path) for path in sorted(paths)]
+
+
+def _of_distribution(name: str, distribution: metadata.Distribution) -> list[SourceFile]:
+    inside = [Path(str(file)) for file in distribution.files or () if file.suffix == ".py"]
+    wanted = sorted(
+        path for path in inside if ".." not in path.parts and not _LEFT_OUT.search(path.as_posix())
+    )
+    located = ((path, Path(str(distribution.locate_file(path)))) for path in wanted)
+    return [_source_file(name, path, place) for path, place in located if place.is_file()]
+
+
+def _source_file(package: str, relative: Path, path: Path) -> SourceFile:
+    parts = relative.with_suffix("").parts
+    module = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+    return SourceFile(package, module, path, path.stat().st_size)
