@@ -80,11 +80,21 @@ def nearest(vectors: Floats, centroids: Floats) -> Rows:
     return np.asarray(faiss.knn(vectors, centroids, 1)[1][:, 0], dtype=np.int64)
 
 
-def train_codewords(vectors: Floats, sub_vectors: int, *, bits: int, seed: int) -> Floats:
-    """Codewords [M, 2^bits, d / M]: k-means in each of the M consecutive sub-spaces of vectors [N, d]."""
+def train_codewords(
+    vectors: Floats, sub_vectors: int, *, bits: int, seed: int, start: Floats | None = None
+) -> Floats:
+    """Codewords [M, 2^bits, d / M]: k-means in each of the M consecutive sub-spaces of vectors [N, d], from `start`."""
     parts = vectors.reshape(len(vectors), sub_vectors, -1)
     return np.stack(
-        [kmeans(np.ascontiguousarray(parts[:, m]), 2**bits, seed=seed + m) for m in range(sub_vectors)]
+        [
+            kmeans(
+                np.ascontiguousarray(parts[:, m]),
+                2**bits,
+                seed=seed + m,
+                start=None if start is None else start[m],
+            )
+            for m in range(sub_vectors)
+        ]
     )
 
 

@@ -33,6 +33,8 @@ from limbeck.quantisers.packing import unpack
 from limbeck.quantisers.rotation import learn_rotation
 from limbeck.types import Codes, Floats, Metric, Rows
 
+SAMPLE_ROWS = 65_536  # 256 for each of 256 codewords, as many as k-means looks at
+SAMPLE_ROWS_PER_LIST = 64  # faiss asks for 39 at least
 FIELDS = {
     "rotation": "rotation",
     "base": "base",
@@ -86,27 +88,31 @@ class ProductQuantiser:
         return self.assign_codewords is not None
 
     def fit(self, vectors: Floats, *, seed: int) -> Self:
-        """A trained copy: rotation, lists, then codewords of the residuals. vectors [N, d], N at least 2^bits.
+        """A trained copy: rotation, then lists, then codewords of what the lists leave over.
 
-        k-means looks at 256 rows a centroid, drawn with the seed, so memory stays bounded for memory maps.
+        vectors [N, d], N at least 2^bits; of more than 65,536 (or 64 a list) a sample is drawn with the seed and copied,
+        so memory stays bounded for memory maps. Raises ConfigError where the settings and the vectors do not fit.
         """
         sample = self._training_sample(vectors, seed=seed)
-        dim = sample.shape[1]
-        self._check_divides(dim)
+        self._check_divides(sample.shape[1])
         if len(sample) < 2**self.bits:
             raise ConfigError(self._too_few(len(sample)))
         rotation = (
             learn_rotation(sample, self.sub_vectors, bits=self.bits, seed=seed) if self.rotate else None
         )
-        turned = sample if rotation is None else sample @ rotation.T
+        turned = sample if rotation is None else sample @ rotation.matrix.T
+        start = None if rotation is None else rotation.codewords
         base = None if self.lists is None else train_lists(turned, self.lists, seed=seed)
         if base is not None and self.by_residual:
-            turned = turned - base[assign_lists(turned, base)]
-        codewords = train_codewords(turned, self.sub_vectors, bits=self.bits, seed=seed)
+            turned, start = (
+                turned - base[assign_lists(turned, base)],
+                None,
+            )  # residuals need codewords of their own
+        codewords = train_codewords(turned, self.sub_vectors, bits=self.bits, seed=seed, start=start)
         return replace(
             self,
-            dim=dim,
-            rotation=rotation,
+            dim=sample.shape[1],
+            rotation=None if rotation is None else rotation.matrix,
             base=base,
             routing=base,
             assign_codewords=codewords,
@@ -201,7 +207,7 @@ class ProductQuantiser:
         return replace(changed, **_checked_shapes(changed))
 
     def _training_sample(self, vectors: Floats, *, seed: int) -> Floats:
-        wanted = POINTS_PER_CENTROID * max(2**self.bits, self.lists or 0)
+        wanted = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_LIST * (self.lists or 0))
         if len(vectors) <= wanted:
             return finite_floats(vectors, name="vectors")
         rows = np.random.default_rng(seed).choice(len(vectors), size=wanted, replace=False)
