@@ -1,0 +1,122 @@
+"""What all experiments share: the three collections with their splits, and result files that resume.
+
+Decide on `choose`, report on `report`; neither is seen in training. Run from the repository root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.data.dataset import Dataset
+from limbeck.data.labels import Qrels
+from limbeck.encoders.collection import Collection, encode_dataset
+from limbeck.types import Hits, Reps
+
+DATA = Path(os.environ.get("LIMBECK_DATA", "../shared/data"))
+RESULTS = Path(__file__).parent / "results"
+NAMES = ("python-api", "medquad", "tldr")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A collection and which of its splits is for what."""
+
+    name: str
+    collection: Collection
+    choose: str
+    report: str
+    train: str = "train"
+
+
+def setting(name: str, *, size: int | None = None, device: str = "cpu", precision: str = "auto") -> Setting:
+    """One of the three collections, encoded by MiniLM (through the cache)."""
+    from limbeck.encoders import SentenceEncoder
+
+    dataset, choose, report = _dataset(name, size)
+    encoder = SentenceEncoder.open(device=device, precision=precision)
+    collection = encode_dataset(dataset, encoder, ("train", choose, report))
+    return Setting(name=name, collection=collection, choose=choose, report=report)
+
+
+def _dataset(name: str, size: int | None) -> tuple[Dataset, str, str]:
+    if name == "python-api":
+        folder = os.environ.get("LIMBECK_PYTHON_API")  # a harvest made before; else harvested here
+        if folder:
+            return Dataset.open(folder), "dev", "test"
+        from limbeck.data.python_api import cached
+
+        return cached(size), "dev", "test"
+    dataset = Dataset.open(DATA / name)
+    if name == "medquad":  # its test has 60 queries: report on dev, choose on a tenth of train, by focus
+        return _with_choice_by_focus(dataset, DATA / name / "queries.jsonl.gz"), "choose", "dev"
+    return dataset, "dev", "test"
+
+
+def _with_choice_by_focus(dataset: Dataset, queries: Path) -> Dataset:
+    """Move the queries of every tenth focus (drawn with seed 13) from train to a new split `choose`."""
+    import gzip
+
+    focus = {}
+    for line in gzip.open(queries, "rt", encoding="utf-8"):
+        record = json.loads(line)
+        focus[record["_id"]] = str(record.get("focus"))
+    train = dataset.qrels["train"].as_dict()
+    names = sorted({focus[query] for query in train})
+    chosen = set(np.random.default_rng(13).permutation(names)[: len(names) // 10].tolist())
+    parts = {
+        "choose": {q: grades for q, grades in train.items() if focus[q] in chosen},
+        "train": {q: grades for q, grades in train.items() if focus[q] not in chosen},
+    }
+    return replace(dataset, qrels={**dataset.qrels, **{name: Qrels(part) for name, part in parts.items()}})
+
+
+class ResultFile:
+    """JSON lines, one a finished run, keyed by its settings: started again, an experiment skips what is there."""
+
+    def __init__(self, name: str) -> None:
+        self.path = RESULTS / f"{name}.jsonl"
+        self.path.parent.mkdir(exist_ok=True)
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def find(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The finished run of these settings."""
+        return next((row for row in self.rows if row["key"] == key), None)
+
+    def add(self, key: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        """Append a finished run; whole lines only."""
+        row = {"key": dict(key), **values, "at": time.strftime("%Y-%m-%d %H:%M")}
+        with self.path.open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+        self.rows.append(row)
+        return row
+
+
+def search(index: Any, vectors: np.ndarray, depth: int = 100, *, effort: float | None = None) -> Hits:
+    """Hits of many queries."""
+    return index.search(Reps.single(vectors), depth, effort=effort)  # type: ignore[no-any-return]
+
+
+def judge(setting: Setting, split: str, hits: Hits, exact: Hits) -> dict[str, list[float]]:
+    """RR@10, R@100 and overlap@10 with exact search, for each query of the split."""
+    from limbeck.evaluate import overlap, score_hits
+
+    scores = score_hits(hits, setting.collection.splits[split].labels, ("RR@10", "R@100"))
+    return {
+        "RR@10": scores.of("RR@10").round(6).tolist(),
+        "R@100": scores.of("R@100").round(6).tolist(),
+        "overlap@10": overlap(hits, exact, k=10)[scores.query_rows].round(6).tolist(),
+    }
+
+
+def means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The mean of each measure."""
+    return {name: round(float(np.mean(column)), 4) for name, column in values.items()}
