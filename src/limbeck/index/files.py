@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import CorruptArtefact, LimbeckError
+from limbeck.index import durable
 from limbeck.quantisers.faiss_io import faiss_bytes, from_faiss, read_faiss, same
 from limbeck.quantisers.product import ProductQuantiser
 from limbeck.types import Codes, Floats
@@ -19,15 +20,15 @@ def save_index(folder: Path, quantiser: ProductQuantiser, plain: Any, *, query_m
     """Writes both files; `plain` is the faiss index over the codes."""
     from safetensors.numpy import save
 
-    folder.mkdir(parents=True, exist_ok=True)
+    durable.make_folders(folder)
     data = faiss_bytes(plain).tobytes()
     arrays = dict(quantiser.parts())
     if query_map is not None:
         arrays["query_map"] = query_map
     settings = {name: getattr(quantiser, name) for name in SETTINGS}
     described = {"settings": json.dumps(settings), "index_sha256": hashlib.sha256(data).hexdigest()}
-    (folder / "index.faiss").write_bytes(data)
-    (folder / "quantiser.safetensors").write_bytes(save(arrays, metadata=described))
+    durable.write_file(folder / "index.faiss", data)
+    durable.write_file(folder / "quantiser.safetensors", save(arrays, metadata=described))
 
 
 def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:

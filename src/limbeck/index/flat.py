@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.errors import ConfigError, ShapeError
+from limbeck.errors import ConfigError, CorruptArtefact, ShapeError
+from limbeck.index import durable
 from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
 from limbeck.index.ties import best_hits, in_order
 from limbeck.quantisers.engine import finite_floats
@@ -75,17 +76,24 @@ class Flat:
         return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
 
     def save(self, folder: Path) -> None:
-        """`vectors.npy` and `flat.json` in the folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "vectors.npy", np.asarray(self._vectors), allow_pickle=False)
-        (folder / "flat.json").write_text(json.dumps({"metric": self.metric}), encoding="utf-8")
+        """`vectors.npy` and `flat.json` in the folder; memory maps are copied block by block."""
+        durable.make_folders(folder)
+        header = {"descr": np.lib.format.dtype_to_descr(self._vectors.dtype), "fortran_order": False}
+        with durable.replacement(folder / "vectors.npy", needed=self.nbytes) as out:
+            np.lib.format.write_array_header_2_0(out, {**header, "shape": self._vectors.shape})
+            for start in range(0, len(self), self._block_rows):
+                out.write(np.ascontiguousarray(self._vectors[start : start + self._block_rows]))
+        durable.write_file(folder / "flat.json", json.dumps({"metric": self.metric}).encode())
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path, *, threads: int | None = None) -> Self:
         """The index saved in the folder, its vectors mapped from disk."""
-        settings = json.loads((folder / "flat.json").read_text(encoding="utf-8"))
-        vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-        return cls(vectors, metric=settings["metric"])
+        try:
+            metric = json.loads((folder / "flat.json").read_bytes())["metric"]
+            vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise CorruptArtefact(f"{folder} holds no exact index that can be read: {error}") from error
+        return cls(vectors, metric=metric, threads=threads)
 
     def _search_block(self, queries: Floats, k: int, *, size: int, mask: NDArray[np.bool_] | None) -> Hits:
         tolerance = self._tolerance(queries)
@@ -150,6 +158,7 @@ class Flat:
 
 
 def _merge(left: tuple[Floats, Rows], right: tuple[Floats, Rows], depth: int) -> tuple[Floats, Rows]:
-    scores, rows = (np.concatenate(pair, axis=1) for pair in zip(left, right, strict=True))
-    scores, rows = in_order(scores, rows)
+    scores, rows = in_order(
+        np.concatenate([left[0], right[0]], axis=1), np.concatenate([left[1], right[1]], axis=1)
+    )
     return scores[:, :depth], rows[:, :depth]
