@@ -1,6 +1,7 @@
-"""Text to vectors: sentence-transformers models, their ONNX export, and encoding a corpus that survives being killed.
+"""Text to vectors: sentence-transformers models, their ONNX export, and encoding that survives being killed.
 
-Names are loaded when they are first used, so `import limbeck.encoders` needs neither torch nor sentence-transformers.
+Names are loaded when they are first used, so `import limbeck.encoders` needs neither torch nor
+sentence-transformers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Encoding a corpus to disk so that it may be killed at any moment and goes on where it was, to the same bytes."""
+"""Encoding a corpus to disk: killed at any moment it goes on where it was, and ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from limbeck.encoders.fingerprint import Fingerprint
 from limbeck.encoders.folder_lock import locked
 from limbeck.encoders.stored import MANIFEST, Manifest, StoredVectors, is_done, write_shard
-from limbeck.encoders.texts import TextList, Texts, longest_first, text_fingerprint
+from limbeck.encoders.texts import Texts, as_texts, longest_first, text_fingerprint
 from limbeck.errors import ConfigError, DataError, EncoderMismatch, StorageError
 from limbeck.types import Floats, Reps, Side
+
+if TYPE_CHECKING:
+    from limbeck.data.queries import Queries
 
 log = logging.getLogger(__name__)
 _BATCHES_A_CALL = 4  # how often the bar moves; a whole number of batches, so that it does not change them
@@ -27,14 +30,22 @@ class KnownEncoder(Protocol):
     """An encoder that says what it is."""
 
     @property
-    def dim(self) -> int: ...
+    def dim(self) -> int:
+        """The width of a vector."""
+        ...
+
     @property
-    def fingerprint(self) -> Fingerprint: ...
-    def encode(self, texts: Sequence[str], *, side: Side, batch_size: int = 64) -> Reps: ...
+    def fingerprint(self) -> Fingerprint:
+        """What it is."""
+        ...
+
+    def encode(self, texts: Sequence[str], *, side: Side, batch_size: int = 64) -> Reps:
+        """[len(texts), 1, dim]."""
+        ...
 
 
 def encode_corpus(
-    texts: Texts | Sequence[str],
+    texts: Texts | Queries | Sequence[str],
     encoder: KnownEncoder,
     folder: Path | str,
     *,
@@ -45,15 +56,16 @@ def encode_corpus(
 ) -> StoredVectors:
     """All texts as vectors in `folder`; what is already there is kept, what is missing or damaged is encoded.
 
-    Batches are made inside a shard, longest texts first, so they do not depend on what was encoded before: a run that
-    was killed and started again (same hardware, same number of threads) ends with the bytes of an uninterrupted one.
-    Memory: one shard of texts and vectors.
+    Batches are made inside a shard, longest texts first, so they do not depend on what was encoded before: a
+    run that was killed and started again (same hardware, same number of threads) ends with the bytes of an
+    uninterrupted one. Memory: one shard of texts and vectors.
 
-    texts   anything with `len` and `texts(start, stop)`, or a list of strings
-    raises  EncoderMismatch or DataError if the folder holds vectors of another encoder or of other texts; DataError
-            naming the row if a vector is not finite; StorageError if another process writes there or the disk is full
+    texts   a corpus (anything with `len` and `texts(start, stop)`), queries, or a list of strings
+    raises  EncoderMismatch or DataError if the folder holds vectors of another encoder or of other texts;
+            DataError naming the row if a vector is not finite; StorageError if another process writes there
+            or the disk is full
     """
-    source = texts if isinstance(texts, Texts) else TextList(texts)
+    source = as_texts(texts)
     folder = Path(folder)
     manifest = Manifest(
         encoder=encoder.fingerprint,
@@ -75,7 +87,7 @@ def encode_corpus(
 
 
 def cache_folder(encoder: KnownEncoder, text_fingerprint: str, side: Side) -> Path:
-    """Where the vectors of these texts by this encoder belong: under $LIMBECK_CACHE, else ~/.cache/limbeck."""
+    """Where these texts' vectors by this encoder belong: under $LIMBECK_CACHE, else ~/.cache/limbeck."""
     root = Path(os.environ.get("LIMBECK_CACHE") or Path.home() / ".cache" / "limbeck").expanduser()
     return root / "vectors" / encoder.fingerprint.digest[:16] / f"{text_fingerprint[:16]}-{side}"
 
@@ -105,8 +117,8 @@ def _agreed(folder: Path, wanted: Manifest) -> Manifest:
     if sizes != (wanted.shard_size, wanted.batch_size) and not _is_finished(folder, found):
         raise ConfigError(
             f"{folder}: was begun with shard_size={sizes[0]}, batch_size={sizes[1]}; with shard_size="
-            f"{wanted.shard_size}, batch_size={wanted.batch_size} the rest would differ in the last digits.\n\n"
-            "Hint: go on with the first two, or remove the folder to start again."
+            f"{wanted.shard_size}, batch_size={wanted.batch_size} the rest would differ in the last digits."
+            "\n\nHint: go on with the first two, or remove the folder to start again."
         )
     return found
 
@@ -117,7 +129,8 @@ def _check_encoder(folder: Path, found: Manifest, wanted: Manifest) -> None:
         if theirs[name] != ours[name]:
             raise EncoderMismatch(
                 f"{folder}: its vectors were made with `{name}` {theirs[name]!r}, but this encoder has "
-                f"{ours[name]!r}.\n\nHint: give another folder, e.g. `cache_folder(encoder, text_fingerprint, side)`."
+                f"{ours[name]!r}.\n\nHint: give another folder, e.g. `cache_folder(encoder, "
+                "text_fingerprint, side)`."
             )
 
 
@@ -126,8 +139,8 @@ def _check_texts(folder: Path, found: Manifest, wanted: Manifest) -> None:
         theirs, ours = getattr(found, name), getattr(wanted, name)
         if theirs != ours:
             raise DataError(
-                f"{folder}: its vectors are of other texts: `{name}` is {theirs!r} there and {ours!r} now.\n\n"
-                "Hint: give another folder; text that changes needs vectors of its own."
+                f"{folder}: its vectors are of other texts: `{name}` is {theirs!r} there and {ours!r} now."
+                "\n\nHint: give another folder; text that changes needs vectors of its own."
             )
 
 
@@ -194,8 +207,10 @@ def _check_finite(vectors: Floats, texts: Texts, first_row: int) -> None:
     ids = getattr(texts, "ids", None)
     name = f"document {ids[row]!r} (row {row})" if ids is not None else f"row {row}"
     raise DataError(
-        f"{name}: the encoder gave {values} values that are NaN or infinite; {bad.size} rows of its shard have such.\n\n"
-        f"Text: {texts.texts(row, row + 1)[0][:80]!r}\nHint: try precision='float32'; nothing of this shard was written."
+        f"{name}: the encoder gave {values} values that are NaN or infinite; {bad.size} rows of its shard "
+        "have such.\n\n"
+        f"Text: {texts.texts(row, row + 1)[0][:80]!r}\nHint: try precision='float32'; nothing of this shard "
+        "was written."
     )
 
 

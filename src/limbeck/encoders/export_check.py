@@ -1,4 +1,4 @@
-"""Is an exported encoder the same encoder? Compared on texts: graphs that look right can give wrong vectors."""
+"""Is an exported encoder the same? Compared on texts: a graph can look right and give wrong vectors."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ class Both(Protocol):
 
 
 def check_same(exported: Both, original: Both, texts: Sequence[str]) -> float:
-    """The largest difference between two elements; ExportError with the worst text where it is above 1e-5.
+    """The largest difference between two elements; ExportError with the worst text if above 1e-5.
 
-    Every text is compared in a batch of texts of all lengths, so that most of it is padding, and alone. An empty text
-    and one beyond the maximum length are added. Vectors with elements above 1 are compared relative to the largest.
+    Every text is compared in a batch of texts of all lengths, so that most of it is padding, and alone. An
+    empty text and one beyond the maximum length are added. Vectors with elements above 1 are compared
+    relative to the largest.
     """
     probes = _with_extremes(texts, original.fingerprint.max_length)
     worst = 0.0
@@ -47,16 +48,16 @@ def check_same(exported: Both, original: Both, texts: Sequence[str]) -> float:
             at = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
             if not differences[at] <= TOLERANCE:
                 raise ExportError(
-                    f"the exported encoder differs from torch by {differences[at]:.2e}, allowed is {TOLERANCE:.0e}: "
-                    f"encoded {way} as {side}, worst text {probes[rows[at]][:120]!r}.\n\nNothing was written. "
-                    "Hint: keep the torch encoder (`SentenceEncoder`) for this model, and report its architecture."
+                    f"the exported encoder differs from torch by {differences[at]:.2e}, allowed is "
+                    f"{TOLERANCE:.0e}: encoded {way} as {side}, worst text {probes[rows[at]][:120]!r}.\n\n"
+                    "Nothing was written. Hint: keep the torch encoder (`SentenceEncoder`), and report this model."
                 )
             worst = max(worst, float(differences[at]))
     return worst
 
 
 def check_close(blurred: Both, original: Both, texts: Sequence[str]) -> float:
-    """The smallest cosine of an int8 vector with its original; ExportError with the text where it is below 0.95."""
+    """The smallest cosine of an int8 vector with its original; ExportError if it is below 0.95."""
     worst = 1.0
     for side in _sides(original.fingerprint):
         a, b = (_unit(encoder.encode(texts, side=side).flat) for encoder in (blurred, original))
@@ -92,5 +93,6 @@ def _ways(texts: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
 
 
 def _unit(vectors: Floats) -> Floats:
-    lengths: Floats = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, np.float32(1e-12))
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = vectors / np.maximum(lengths, np.float32(1e-12))
+    return unit

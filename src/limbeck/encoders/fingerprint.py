@@ -1,4 +1,4 @@
-"""What an encoder is, in one small record: two encoders with equal fingerprints give the same vectors for a text."""
+"""What an encoder is, in one small record: equal fingerprints, equal vectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ MAY_DIFFER = frozenset({"precision"})  # bf16, float32 and int8 are the same spa
 class Fingerprint:
     """All that decides the vector of a text.
 
-    weights     sha256 hex: of the one weights file as published, or of the sorted list `path sha256` of several
+    weights     sha256 hex: of the one weights file as published, or of the sorted list `path sha256` of
+                several
     pooling     "mean", "cls", "max", "mean+max"; steps between pooling and normalising follow after "|"
     prompts     what is put before a text, by side: {"query": "query: ", "doc": ""}; empty ones are dropped
     max_length  tokens kept of a text, special tokens counted; None = no limit
@@ -73,8 +74,9 @@ class Fingerprint:
 def check_pair(query: Fingerprint, documents: Fingerprint) -> None:
     """EncoderMismatch unless queries of the one can be compared with documents of the other.
 
-    Only the precision may differ. The prompts and the maximum length must agree too, although they are not part of
-    the space itself: with others the same text gets another vector, and the quality that was measured no longer holds.
+    Only the precision may differ. The prompts and the maximum length must agree too, although they are not
+    part of the space itself: with others the same text gets another vector, and the quality that was measured
+    no longer holds.
     """
     for f in fields(Fingerprint):
         ours, theirs = getattr(query, f.name), getattr(documents, f.name)

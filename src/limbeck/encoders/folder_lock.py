@@ -13,7 +13,7 @@ from limbeck.errors import StorageError
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock while the block runs. The kernel releases it when the process ends, however it ends.
+    """Hold the folder's lock while the block runs. It is gone when the process ends, however it ends.
 
     raises  StorageError at once if another process holds it
     """

@@ -15,9 +15,9 @@ _UNWANTED = ["onnx/*", "openvino/*", "*.onnx", "training_args.bin", "optimizer.b
 def find_model(name_or_path: str | Path, *, revision: str | None = None) -> Path:
     """The folder of a sentence-transformers model.
 
-    A folder is taken as it is. The default teacher is found without network and checked against its published hash.
-    Any other name is a hub name: what the hub's cache holds is used without asking the network (so that a run can be
-    repeated), and downloaded only if it is not there.
+    A folder is taken as it is. The default teacher is found without network and checked against its published
+    hash. Any other name is a hub name: what the hub's cache holds is used without asking the network (so that
+    a run can be repeated), and downloaded only if it is not there.
 
     raises  ConfigError if there is no such model
     """
@@ -35,7 +35,7 @@ def find_model(name_or_path: str | Path, *, revision: str | None = None) -> Path
 
 
 def weights_files(folder: Path) -> list[str]:
-    """The files that hold parameters, relative to the folder, sorted: all .safetensors, and .bin where there are none.
+    """The files that hold parameters, relative to the folder: all .safetensors, else all .bin.
 
     Exports to other formats lie in folders of their own and do not count.
     """

@@ -138,7 +138,8 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
     if found != expected:
         raise CorruptArtefact(
             f"{path}: sha256 is {found}, {SETTINGS} says {expected}.\n\n"
-            "Hint: the file was damaged or replaced; copy the folder again, or export again with `export_onnx`."
+            "Hint: the file was damaged or replaced; copy the folder again, or export again with "
+            "`export_onnx`."
         )
 
 

@@ -35,8 +35,8 @@ _OFFSET_POSITIONS = frozenset(
 class SentenceEncoder:
     """A sentence-transformers model for inference. Made by `open`.
 
-    About 20 ms of one core a 100-token text for a 6-layer model of width 384. Not to be shared between threads while
-    `encode` runs: torch is parallel inside.
+    About 20 ms of one core a 100-token text for a 6-layer model of width 384. Not to be shared between
+    threads while `encode` runs: torch is parallel inside.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class SentenceEncoder:
     ) -> SentenceEncoder:
         """A model by folder or hub name.
 
-        precision   "auto" = bfloat16 where the hardware multiplies it itself (two to three times faster on such a
-                    CPU), else float32. Pooling, dense layers and normalising always run in float32.
+        precision   "auto" = bfloat16 where the hardware multiplies it itself (two to three times faster on
+                    such a CPU), else float32. Pooling, dense layers and normalising always run in float32.
         max_length  tokens kept of a text; None = what the model says
         normalise   True makes vectors unit length; None leaves it to the model
         device      None = the fastest there is
@@ -81,10 +81,11 @@ class SentenceEncoder:
 
     @property
     def dim(self) -> int:
+        """The width of a vector."""
         return self.fingerprint.dim
 
     def in_float32(self) -> SentenceEncoder:
-        """This encoder computing in float32: itself, or opened again. What an export is compared with."""
+        """The same encoder computing in float32: itself, or opened again. What an export is compared with."""
         if self.fingerprint.precision == "float32":
             return self
         return SentenceEncoder.open(
@@ -122,7 +123,7 @@ class SentenceEncoder:
 
 
 def resolved_prompts(model: Any) -> dict[str, str]:
-    """{"query": ..., "doc": ...}: what sentence-transformers' encode_query and encode_document put before a text."""
+    """{"query": ..., "doc": ...}: what the model's encode_query and encode_document put before a text."""
     prompts: dict[str, str] = model.prompts
     fallback = prompts.get(model.default_prompt_name) or "" if model.default_prompt_name else ""
     document = next((prompts[name] for name in _DOCUMENT_PROMPTS if name in prompts), fallback)
@@ -151,7 +152,7 @@ def _load(folder: Path, device: str | None) -> SentenceTransformer:
 
 @contextmanager
 def _no_loading_bars() -> Iterator[None]:
-    """transformers draws a bar for each model it loads, however small; ours are the only bars."""
+    """A bar for each model that is loaded, however small, is none of ours: transformers draws it."""
     from transformers.utils import logging
 
     was_on = logging.is_progress_bar_enabled()
@@ -190,12 +191,12 @@ def _has_fast_bfloat16(device_type: str) -> bool:
     import torch
 
     if device_type == "cpu":
-        return has_native_bfloat16() and torch.backends.mkldnn.is_available()
+        return has_native_bfloat16() and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     return device_type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _compute_in_bfloat16(model: Any) -> None:
-    """The transformer in bfloat16, all behind it in float32: vectors are then of unit length to 1e-7 and not to 1e-3."""
+    """The transformer in bfloat16, all behind it in float32: unit length then holds to 1e-7, not to 1e-3."""
     import torch
 
     def back_to_float32(_module: Any, _inputs: Any, features: dict[str, Any]) -> dict[str, Any]:
@@ -211,7 +212,8 @@ def _fingerprint(model: Any, folder: Path, *, precision: str, normalise: bool | 
     model_normalises = bool(modules) and type(modules[-1]).__name__ == "Normalize"
     if normalise is False and model_normalises:
         raise ConfigError(
-            "`normalise=False`, but normalising is this model's own last step.\n\nHint: leave `normalise` away."
+            "`normalise=False`, but normalising is this model's own last step."
+            "\n\nHint: leave `normalise` away."
         )
     return Fingerprint(
         weights=weights_digest(folder),

@@ -1,10 +1,11 @@
-"""Encoded vectors on disk: shards with a manifest, read through memory maps. Neither torch nor the texts are needed.
+"""Encoded vectors on disk: shards with a manifest, read through memory maps, without torch.
 
 Letters: N vectors, d dimension, n rows asked for.
 
     manifest.json                 who encoded what: encoder, texts, side, sizes of the shards
     shard-00003-of-00016.npy      [<= shard_size, d] float32
-    shard-00003-of-00016.done     its sha256 and size; written after the shard, so a shard without it is not there
+    shard-00003-of-00016.done     its sha256 and size; written after the shard, so a shard without it is not
+                                  there
     vectors.npy                   [N, d], all shards in one file; written when `array` is first called
 """
 
@@ -44,6 +45,7 @@ class Manifest:
 
     @property
     def shards(self) -> int:
+        """How many there are."""
         return -(-self.count // self.shard_size)
 
     def rows(self, shard: int) -> range:
@@ -52,15 +54,17 @@ class Manifest:
         return range(start, min(start + self.shard_size, self.count))
 
     def shard_name(self, shard: int) -> str:
+        """The name of its file."""
         return f"shard-{shard:05d}-of-{self.shards:05d}.npy"
 
     def save(self, folder: Path) -> None:
+        """Write `manifest.json`."""
         values = {name: getattr(self, name) for name in self.__slots__}
         _write_json(folder / MANIFEST, {"format": FORMAT, **values, "encoder": self.encoder.to_json()})
 
     @classmethod
     def open(cls, folder: Path) -> Manifest:
-        """raises  CorruptArtefact if it is missing or damaged, VersionMismatch if another version wrote it"""
+        """Read `manifest.json`; CorruptArtefact or VersionMismatch if it cannot be used."""
         values = read_json(folder / MANIFEST)
         found = values.pop("format", None)
         if found != FORMAT:
@@ -76,7 +80,7 @@ class Manifest:
 
 
 class StoredVectors:
-    """[N, d] float32 vectors in shards, memory-mapped: only what is touched is read. Made by `open` or `encode_corpus`."""
+    """[N, d] float32 vectors in shards, memory-mapped. Made by `open` or `encode_corpus`."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
@@ -105,10 +109,12 @@ class StoredVectors:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(N, d)."""
         return self.manifest.count, self.manifest.dim
 
     @property
     def dim(self) -> int:
+        """The width of a vector."""
         return self.manifest.dim
 
     @property
@@ -126,7 +132,8 @@ class StoredVectors:
     def gather(self, rows: Rows) -> Floats:
         """[n, d] copies of these rows, in this order; rows may repeat.
 
-        raises  ShapeError if rows are not a one-dimensional list of integers, DataError if one is out of range
+        raises  ShapeError if rows are not a one-dimensional list of integers, DataError if one is out of
+                range
         """
         asked = np.asarray(rows)
         if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
@@ -144,8 +151,8 @@ class StoredVectors:
     def array(self) -> Floats:
         """[N, d] contiguous and read-only, memory-mapped.
 
-        The first call copies the shards into one file (4·N·d bytes, one shard in memory at a time); it appears whole or
-        not at all, and later calls map it. A single shard is mapped as it is.
+        The first call copies the shards into one file (4·N·d bytes, one shard in memory at a time); it
+        appears whole or not at all, and later calls map it. A single shard is mapped as it is.
         """
         if self.manifest.shards == 0:
             return np.empty(self.shape, np.float32)
@@ -200,7 +207,7 @@ def is_done(folder: Path, manifest: Manifest, shard: int, *, verify: bool = True
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """raises  CorruptArtefact unless the file holds one JSON object"""
+    """The object in the file; CorruptArtefact unless it holds one JSON object."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from limbeck.errors import DataError
 
 
-@runtime_checkable
 class Texts(Protocol):
     """Texts that are read in slices, so that they need not fit into memory: a corpus, or queries."""
 
@@ -24,10 +23,11 @@ class Texts(Protocol):
 
 
 class TextList:
-    """A list of strings as `Texts`."""
+    """A list of strings as `Texts`; ids only serve to name a text in an error."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], *, ids: Sequence[str] | None = None) -> None:
         self._texts = texts
+        self.ids = ids
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -35,6 +35,17 @@ class TextList:
     def texts(self, start: int, stop: int) -> Sequence[str]:
         """The texts of rows start to stop."""
         return self._texts[start:stop]
+
+
+def as_texts(source: Any) -> Texts:
+    """A corpus as it is; queries (which hold their texts) and plain lists of strings wrapped."""
+    texts = getattr(source, "texts", None)
+    if callable(texts):
+        return cast("Texts", source)
+    if texts is not None:
+        return TextList(texts, ids=getattr(source, "ids", None))
+    check_texts(source)
+    return TextList(source)
 
 
 def check_texts(texts: Sequence[str], *, first_row: int = 0) -> None:
@@ -48,8 +59,10 @@ def check_texts(texts: Sequence[str], *, first_row: int = 0) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"row {row}: character {error.start} is a lone surrogate ({text[error.start]!r}) and no text: "
-                f"{text[:60]!r}.\n\nHint: read the file as UTF-8 with errors='strict' to find where it comes from."
+                f"row {row}: character {error.start} is a lone surrogate ({text[error.start]!r}) and no "
+                "text: "
+                f"{text[:60]!r}.\n\nHint: read the file as UTF-8 with errors='strict' to find where it comes "
+                "from."
             ) from None
 
 
@@ -72,7 +85,7 @@ def text_fingerprint(texts: Texts) -> str:
 
 
 def longest_first(texts: Sequence[str]) -> NDArray[np.int64]:
-    """[len(texts)] rows by falling number of characters, ties by row: batches of like length need little padding.
+    """[len(texts)] rows by falling number of characters, ties by row: such batches need little padding.
 
     The longest come first, so that a batch that does not fit into memory fails at once and not after hours.
     """
