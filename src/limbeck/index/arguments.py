@@ -39,7 +39,7 @@ def query_vectors(query: Reps, *, dim: int) -> Floats:
 
 
 def hits_wanted(k: Any, *, size: int) -> int:
-    """k as an int of at least 1; numpy integers are fine, floats and strings are not."""
+    """The number k as an int of at least 1; numpy integers are fine, floats and strings are not."""
     try:
         number = operator.index(k)
     except TypeError:
@@ -73,5 +73,6 @@ def checked_effort(effort: float | None) -> float | None:
 
 def _not_reps(query: Any) -> Any:
     raise DataError(
-        f"`query` is a {type(query).__name__}; must be Reps.\n\nHint: `Reps.single(vectors)` for [B, d] vectors."
+        f"`query` is a {type(query).__name__}; must be Reps.\n\n"
+        "Hint: `Reps.single(vectors)` for vectors [B, d]."
     )

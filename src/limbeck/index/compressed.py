@@ -24,8 +24,10 @@ QUERY_BLOCK = 4096
 class CodeIndex:
     """Search over codes: N·code_bytes bytes, and 8·N for the ids of list members where there are lists.
 
-    Full scan: N·M table look-ups a query. With lists: effort·L lists of them, and L·d multiply-adds to choose. Lists are
-    chosen by the quantiser's routing vectors, scores come from its base centroids and the codewords that score.
+    Full scan: N·M table look-ups a query. With lists: effort·L lists of them, and L·d multiply-adds to
+    choose. Lists are
+    chosen by the quantiser's routing vectors, scores come from its base centroids and the codewords that
+    score.
     `query_map` [d, d] is a learned transform that queries pass before the rotation: q @ query_map.T.
     """
 
@@ -60,19 +62,18 @@ class CodeIndex:
 
     @property
     def nbytes(self) -> int:
-        """Codes, ids of list members, and every learned array once: two parts that are equal are held once."""
-        stored = [
-            self.quantiser.rotation,
-            self.quantiser.base,
-            self.quantiser.score_codewords,
-            self.query_map,
-        ]
-        if self._routing is not self.quantiser.base:
-            stored.append(self._routing)
-        if not same(self.quantiser.assign_codewords, self.quantiser.score_codewords):
-            stored.append(self.quantiser.assign_codewords)
+        """Codes, ids of list members and every learned array; parts that are equal count once."""
+        parts = dict(self.quantiser.parts())
+        for copy, original in (
+            ("routing", "base"),
+            ("assign.base", "base"),
+            ("assign.codewords", "score.codewords"),
+        ):
+            if same(parts.get(copy), parts.get(original)):
+                parts.pop(copy, None)
+        stored = [*parts.values(), *([] if self.query_map is None else [self.query_map])]
         a_document = self.quantiser.code_bytes + (0 if self.quantiser.base is None else 8)
-        return len(self) * a_document + sum(array.nbytes for array in stored if array is not None)
+        return len(self) * a_document + sum(array.nbytes for array in stored)
 
     def __len__(self) -> int:
         return int(self._scanner.ntotal)
@@ -92,7 +93,9 @@ class CodeIndex:
     def search(
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
-        """The k best rows of each query among ceil(effort·L) lists. Filtering is exact: `allowed` rows are ranked alone."""
+        """The k best rows of each query among ceil(effort·L) lists. Filtering is exact: `allowed` rows are
+        ranked alone.
+        """
         share = checked_effort(effort) or self.default_effort
         queries = query_vectors(query, dim=self.dim)
         wanted = hits_wanted(k, size=len(self))
@@ -142,13 +145,17 @@ class CodeIndex:
         return to_faiss(self.quantiser, self.codes, query_map=self.query_map, routing=routing)
 
     def save(self, folder: Path) -> None:
-        """`index.faiss` (opens in plain faiss) and `quantiser.safetensors` (all parts, settings, hash of the first)."""
+        """`index.faiss` (opens in plain faiss) and `quantiser.safetensors` (all parts, settings, hash of the
+        first).
+        """
         plain = to_faiss(self.quantiser, self.codes, query_map=self.query_map, routing="base")
         save_index(folder, self.quantiser, plain, query_map=self.query_map)
 
     @classmethod
     def open(cls, folder: Path, *, threads: int | None = None) -> Self:
-        """The index saved in the folder. The faiss file is refused unless its hash is the one the quantiser names."""
+        """The index saved in the folder. The faiss file is refused unless its hash is the one the quantiser
+        names.
+        """
         quantiser, codes, query_map = load_index(folder)
         return cls(quantiser, codes, query_map=query_map, threads=threads)
 

@@ -1,6 +1,7 @@
 """Every call by which an artefact reaches the disk, in one place, so that tests can fail each of them.
 
-Each primitive passes `_point` first. There the environment variable LIMBECK_FAULT_AT=n ends the process at the n-th call,
+Each primitive passes `_point` first. There the environment variable LIMBECK_FAULT_AT=n ends the process at
+the n-th call,
 as a power cut would, and tests replace `fault` to raise what the disk would: ENOSPC, EIO, EDQUOT.
 """
 
@@ -23,7 +24,9 @@ CHUNK = 2**20  # bytes a write
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-fault: Callable[[str, Path], None] | None = None  # tests put a function here that raises for (primitive, path)
+fault: Callable[[str, Path], None] | None = (
+    None  # tests put a function here that raises for (primitive, path)
+)
 _calls = 0
 
 
@@ -42,7 +45,7 @@ def calls() -> int:
 
 
 class NewFile:
-    """A file that did not exist before, written in order; leaving the block syncs it to disk and closes it."""
+    """A file that did not exist before, written in order; leaving the block syncs and closes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,6 +81,9 @@ def write_file(path: Path, data: Any) -> None:
     """The file holds `data` (bytes or a buffer) and is on disk, or it holds what it held before."""
     with replacement(path, needed=memoryview(data).nbytes) as out:
         out.write(data)
+
+
+replace_file = write_file  # the same thing: what is written always takes the place of what was there
 
 
 @contextmanager
@@ -159,7 +165,9 @@ def refuse_odd_target(path: Path) -> None:
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}.") from error
     if not stat.S_ISREG(kind):
-        raise StorageError(f"cannot write {path}: there is a link, a folder or a device; must be a plain file.")
+        raise StorageError(
+            f"cannot write {path}: there is a link, a folder or a device; must be a plain file."
+        )
 
 
 @contextmanager

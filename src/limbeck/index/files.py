@@ -1,4 +1,6 @@
-"""A code index as two files: `index.faiss`, which plain faiss opens, and `quantiser.safetensors`, which holds everything."""
+"""A code index as two files: `index.faiss`, which plain faiss opens, and `quantiser.safetensors`, which holds
+everything.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def save_index(folder: Path, quantiser: ProductQuantiser, plain: Any, *, query_m
 
 
 def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:
-    """Quantiser, codes and learned query map from both files, or CorruptArtefact where they do not belong together."""
+    """Quantiser, codes and learned query map from both files, or CorruptArtefact where they do not belong
+    together.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

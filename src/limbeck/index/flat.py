@@ -25,9 +25,11 @@ ROUNDING = (
 
 
 class Flat:
-    """Exact search by scanning every row. 4·N·d bytes; about N·d multiply-adds a query. The oracle for all other indexes.
+    """Exact search by scanning every row. 4·N·d bytes; about N·d multiply-adds a query. The oracle for all
+    other indexes.
 
-    Scores that differ by rounding only are computed again in one fixed order, so that equal vectors tie exactly and the
+    Scores that differ by rounding only are computed again in one fixed order, so that equal vectors tie
+    exactly and the
     ranking depends neither on the batch nor on the number of threads.
     """
 
@@ -46,7 +48,7 @@ class Flat:
 
     @property
     def dim(self) -> int:
-        """d."""
+        """The dimension d."""
         return int(self._vectors.shape[1])
 
     @property
@@ -60,7 +62,9 @@ class Flat:
     def search(
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
-        """The k best rows of each query; every effort is exhaustive here. Rows past N, or not allowed, are -1."""
+        """The k best rows of each query; every effort is exhaustive here. Rows past N, or not allowed, are
+        -1.
+        """
         checked_effort(effort)
         queries = query_vectors(query, dim=self.dim)
         wanted = hits_wanted(k, size=len(self))
@@ -125,7 +129,9 @@ class Flat:
         return np.ascontiguousarray(self._vectors[members], dtype=np.float32), members
 
     def _settle(self, queries: Floats, scores: Floats, rows: Rows, *, tolerance: Floats) -> Floats:
-        """Scores with those that differ by rounding only from a neighbour replaced by sums in one fixed order."""
+        """Scores with those that differ by rounding only from a neighbour replaced by sums in one fixed
+        order.
+        """
         close = scores[:, :-1] <= scores[:, 1:] + tolerance[:, None]
         doubtful = np.zeros(scores.shape, dtype=np.bool_)
         doubtful[:, :-1] |= close

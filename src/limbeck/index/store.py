@@ -6,7 +6,8 @@
       gen-<random>/...            the files; never changed afterwards
       .lock                       held by the writer
 
-A process killed at any moment leaves the old generation in place. `open_current` checks every byte before anybody reads
+A process killed at any moment leaves the old generation in place. `open_current` checks every byte before
+anybody reads
 one, because faiss loads most damaged files without an error and gives wrong results.
 """
 
@@ -58,8 +59,10 @@ class Manifest:
 def publish(folder: Path, write: Callable[[Path], None], manifest: Mapping[str, Any]) -> Path:
     """A new generation of `folder`, holding what `write(temporary folder)` wrote; returns where it now lies.
 
-    Before the last step the folder shows its old generation, after it the new one, and never anything between. The
-    previous generation is kept for readers that are just opening it; older ones and what killed writers left are removed.
+    Before the last step the folder shows its old generation, after it the new one, and never anything
+    between. The
+    previous generation is kept for readers that are just opening it; older ones and what killed writers left
+    are removed.
     Raises StorageError if the disk is full, the path cannot be written, or another process writes here.
     """
     content = _strict_json(dict(manifest), name="manifest")
@@ -87,13 +90,17 @@ def publish(folder: Path, write: Callable[[Path], None], manifest: Mapping[str, 
 
 
 def open_current(folder: Path, *, verify: bool = True) -> tuple[Path, Manifest]:
-    """The current generation and its manifest, after the size and (with `verify`) sha256 of every file were found right.
+    """The current generation and its manifest, after the size and (with `verify`) sha256 of every file were
+    found right.
 
-    Writes nothing. Cost: one pass over the files. Raises CorruptArtefact naming the first bad file, or VersionMismatch.
+    Writes nothing. Cost: one pass over the files. Raises CorruptArtefact naming the first bad file, or
+    VersionMismatch.
     """
     generation, manifest = _current(folder)
     for problem in _problems(generation, manifest, hashes=verify):
-        raise CorruptArtefact(f"{generation}: {problem}\n\nHint: `limbeck verify {folder}` lists all damaged files.")
+        raise CorruptArtefact(
+            f"{generation}: {problem}\n\nHint: `limbeck verify {folder}` lists all damaged files."
+        )
     return generation, manifest
 
 
@@ -142,7 +149,9 @@ def _pointer(generation: str, digest: str, version: int = FORMAT_VERSION) -> byt
 
 
 def _current(folder: Path) -> tuple[Path, Manifest]:
-    """The generation that CURRENT names and its manifest, both checked. A writer may replace CURRENT meanwhile."""
+    """The generation that CURRENT names and its manifest, both checked. A writer may replace CURRENT
+    meanwhile.
+    """
     for _ in range(8):
         name, digest = _read_pointer(folder)
         data = _read_small(folder / name / MANIFEST)
@@ -163,7 +172,9 @@ def _read_pointer(folder: Path) -> tuple[str, str]:
     if data is None:
         if not folder.exists():
             raise CorruptArtefact(f"{folder} does not exist.")
-        raise CorruptArtefact(f"{path} is missing: this is no artefact folder, or its first save never finished.")
+        raise CorruptArtefact(
+            f"{path} is missing: this is no artefact folder, or its first save never finished."
+        )
     try:
         fields = json.loads(data)
         version, name, digest = fields["format_version"], fields["generation"], fields["manifest_sha256"]
@@ -181,7 +192,11 @@ def _read_pointer(folder: Path) -> tuple[str, str]:
 def _check_version(version: Any, path: Path, *, written_by: str = "another version of Limbeck") -> None:
     if isinstance(version, int) and OLDEST_READABLE <= version <= FORMAT_VERSION:
         return
-    advice = "upgrade Limbeck" if isinstance(version, int) and version > FORMAT_VERSION else "build the artefact again"
+    advice = (
+        "upgrade Limbeck"
+        if isinstance(version, int) and version > FORMAT_VERSION
+        else "build the artefact again"
+    )
     raise VersionMismatch(
         f"{path} was written by {written_by} in format {version}; this build reads {OLDEST_READABLE} to "
         f"{FORMAT_VERSION}: {advice}."
@@ -199,7 +214,9 @@ def _parse_manifest(data: bytes, path: Path) -> Manifest:
 
 
 def _problems(generation: Path, manifest: Manifest, *, hashes: bool) -> Iterator[str]:
-    """One line for each file that is missing, of the wrong size, changed, or not in the manifest; sizes first."""
+    """One line for each file that is missing, of the wrong size, changed, or not in the manifest; sizes
+    first.
+    """
     right_size = []
     for name, entry in manifest.files.items():
         path = generation / name
@@ -263,7 +280,9 @@ def _pointed_at(folder: Path) -> str | None:
 
 
 def _clean(folder: Path, *, keep: str | None) -> None:
-    """Removes what killed writers left and old generations. We hold the lock, so no temporary belongs to a living writer."""
+    """Removes what killed writers left and old generations. We hold the lock, so no temporary belongs to a
+    living writer.
+    """
     for path in sorted(folder.iterdir()):
         is_old = keep is not None and path.name.startswith(GENERATION) and path.name != keep
         if is_old or path.name.startswith(TEMPORARY):

@@ -1,4 +1,6 @@
-"""k-means, nearest centroids and product codes, done by faiss: arrays in, arrays out, a seed and no global state."""
+"""k-means, nearest centroids and product codes, done by faiss: arrays in, arrays out, a seed and no global
+state.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ def finite_floats(
         bad = np.flatnonzero(~np.isfinite(floats).all(axis=1))
         if len(bad):
             raise DataError(
-                f"`{name}` row {first + bad[0]} holds NaN or infinite values ({len(bad)} such rows of {len(floats)}); "
+                f"`{name}` row {first + bad[0]} holds NaN or infinite values, one of {len(bad)} such rows; "
                 "faiss would store them and never find them again.\n\n"
                 f"Hint: look at `numpy.flatnonzero(~numpy.isfinite({name}).all(axis=1))`."
             )
@@ -47,7 +49,8 @@ def kmeans(
 ) -> Floats:
     """Centroids [clusters, d] of vectors [N, d] by Lloyd's iterations, from `start` or from random rows.
 
-    Looks at no more than 256 rows a cluster, drawn with the seed. Cost: iterations * min(N, 256 clusters) * clusters * d.
+    Looks at no more than 256 rows a cluster, drawn with the seed. Cost: iterations * min(N, 256 clusters) *
+    clusters * d.
     """
     import faiss
 
@@ -83,7 +86,9 @@ def nearest(vectors: Floats, centroids: Floats) -> Rows:
 def train_codewords(
     vectors: Floats, sub_vectors: int, *, bits: int, seed: int, start: Floats | None = None
 ) -> Floats:
-    """Codewords [M, 2^bits, d / M]: k-means in each of the M consecutive sub-spaces of vectors [N, d], from `start`."""
+    """Codewords [M, 2^bits, d / M]: k-means in each of the M consecutive sub-spaces of vectors [N, d], from
+    `start`.
+    """
     parts = vectors.reshape(len(vectors), sub_vectors, -1)
     return np.stack(
         [

@@ -1,9 +1,11 @@
-"""Product quantisers and codes to faiss indexes and back, byte for byte. The only place that knows how faiss stores them.
+"""Product quantisers and codes to faiss indexes and back, byte for byte. The only place that knows how faiss
+stores them.
 
 Going out, given codes and given lists are written as they are: nothing is decoded, encoded or assigned again.
 Coming in, the same holds, whoever built the index. A plain faiss file has no room for two things:
 
-- codewords that assign, where they differ from those that score: the file scores alike, but documents that faiss adds to
+- codewords that assign, where they differ from those that score: the file scores alike, but documents that
+faiss adds to
   it later are coded with the wrong codewords (logged as a warning);
 - routing vectors apart from the base centroids: refused unless `routing="base"` says to drop them.
 """
@@ -24,6 +26,7 @@ from limbeck.types import Codes, Floats, Metric, Rows
 log = logging.getLogger(__name__)
 
 LARGEST_L2_TABLE = 256 * 2**20  # bytes; beyond it faiss computes L2 tables list by list, with the same scores
+NO_BIAS = False  # third argument of LinearTransform
 SMALLEST_READ_LIMIT = 64 * 2**20  # bytes one array of a file may claim; or twice the file, if that is more
 _read_limit = threading.Lock()  # faiss keeps the limit in a global
 
@@ -35,17 +38,22 @@ def to_faiss(
     query_map: Floats | None = None,
     routing: Literal["keep", "base"] = "keep",
 ) -> Any:
-    """A faiss index over these very codes: IndexPQ or IndexIVFPQ, inside an IndexPreTransform where there is a rotation.
+    """A faiss index over these very codes: IndexPQ or IndexIVFPQ, inside an IndexPreTransform where there is
+    a rotation.
 
-    Row i has id i. `query_map` [d, d] is folded into the rotation: searching is right, adding documents is not.
+    Row i has id i. `query_map` [d, d] is folded into the rotation: searching is right, adding documents is
+    not.
     Raises ConfigError where `routing` differs from `base` and should be kept: plain faiss cannot hold both.
     """
     if routing == "keep" and not same(quantiser.routing, quantiser.base):
         raise ConfigError(
-            "this quantiser routes queries by vectors of their own, and a plain faiss file has only the base centroids.\n\n"
-            "Hint: `to_faiss(quantiser, codes, routing='base')` drops them, which costs recall when few lists are visited."
+            "this quantiser routes queries by vectors of their own; a plain faiss file has base centroids only.\n\n"
+            "Hint: `to_faiss(quantiser, codes, routing='base')` drops them, which costs recall at few lists."
         )
-    if not same(quantiser.assign_codewords, quantiser.score_codewords):
+    if not (
+        same(quantiser.assign_codewords, quantiser.score_codewords)
+        and same(quantiser.assign_base, quantiser.base)
+    ):
         log.warning("faiss file keeps the codewords that score; do not add documents to it with faiss")
     inner = code_scanner(quantiser, codes)
     turn = query_transform(quantiser, query_map)
@@ -58,7 +66,7 @@ def to_faiss(
             "faiss file holds the learned query map in its rotation; do not add documents to it with faiss"
         )
     outer = faiss.IndexPreTransform(inner)
-    transform = faiss.LinearTransform(turn.shape[1], turn.shape[0], False)
+    transform = faiss.LinearTransform(turn.shape[1], turn.shape[0], NO_BIAS)
     faiss.copy_array_to_vector(np.ascontiguousarray(turn, dtype=np.float32).ravel(), transform.A)
     transform.is_trained = True
     transform.set_is_orthonormal()
@@ -96,7 +104,9 @@ def code_scanner(quantiser: ProductQuantiser, codes: Codes) -> Any:
 
 
 def prepare_tables(index: Any) -> None:
-    """L2 tables of an IVF index follow its centroids and codebooks; they must be made again whenever those change."""
+    """L2 tables of an IVF index follow its centroids and codebooks; they must be made again whenever those
+    change.
+    """
     import faiss
 
     if (
@@ -113,16 +123,20 @@ def prepare_tables(index: Any) -> None:
 
 
 def query_transform(quantiser: ProductQuantiser, query_map: Floats | None) -> Floats | None:
-    """The matrix T [e, d] that queries pass, q @ T.T: first the learned query map, then the rotation. None = as is."""
+    """The matrix T [e, d] that queries pass, q @ T.T: first the learned query map, then the rotation. None =
+    as is.
+    """
     if query_map is None:
         return quantiser.rotation
     return query_map if quantiser.rotation is None else quantiser.rotation @ query_map
 
 
 def from_faiss(index: Any) -> tuple[ProductQuantiser, Codes, Rows]:
-    """The quantiser, codes and ids of a faiss IndexPQ or IndexIVFPQ, or a path to one; rows in the order of their ids.
+    """The quantiser, codes and ids of a faiss IndexPQ or IndexIVFPQ, or a path to one; rows in the order of
+    their ids.
 
-    Takes OPQ and other linear transforms in front, and an id map around. Raises ConfigError for other index types.
+    Takes OPQ and other linear transforms in front, and an id map around. Raises ConfigError for other index
+    types.
     """
     import faiss
 
@@ -136,7 +150,7 @@ def from_faiss(index: Any) -> tuple[ProductQuantiser, Codes, Rows]:
         ids = inner_ids if ids is None else ids
     if not isinstance(inner, (faiss.IndexIVFPQ, faiss.IndexPQ)):
         raise ConfigError(
-            f"found a faiss {type(inner).__name__}; can read IndexPQ and IndexIVFPQ, with or without OPQ before them.\n\n"
+            f"found a faiss {type(inner).__name__}; can read IndexPQ and IndexIVFPQ, OPQ before them or not.\n\n"
             "Hint: build it with a factory string such as 'OPQ16,IVF256,PQ16np'."
         )
     quantiser = _quantiser_of(inner, rotation)
@@ -151,22 +165,24 @@ def codes_of(index: Any) -> tuple[Codes, Rows]:
     if not isinstance(index, faiss.IndexIVFPQ):
         codes = faiss.vector_to_array(index.codes).reshape(index.ntotal, index.pq.code_size)
         return Codes(codes), np.arange(index.ntotal, dtype=np.int64)
-    codes, ids = _list_codes(index)
+    rows, lists, ids = _list_codes(index)
     order = np.argsort(ids, kind="stable")
-    return Codes(codes.codes[order], codes.lists[order]), ids[order]
+    return Codes(rows[order], lists[order]), ids[order]
 
 
 def faiss_bytes(index: Any) -> NDArray[np.uint8]:
-    """The bytes that faiss would write. Write them with the durable writer: faiss's own ignores a full disk."""
+    """What faiss would write. Use the durable writer for it: faiss's own ignores a full disk."""
     import faiss
 
     return np.asarray(faiss.serialize_index(index), dtype=np.uint8)
 
 
 def read_faiss(source: Any) -> Any:
-    """The faiss index in a file, or in bytes that were checked already. Limits what a damaged length can allocate.
+    """The faiss index in a file, or in bytes that were checked already. Limits what a damaged length can
+    allocate.
 
-    faiss has no checksum: a flipped bit mostly loads and gives wrong results. Check hashes before calling this.
+    faiss has no checksum: a flipped bit mostly loads and gives wrong results. Check hashes before calling
+    this.
     """
     import faiss
 
@@ -274,7 +290,7 @@ def _rotation(index: Any) -> Floats:
     return product
 
 
-def _list_codes(index: Any) -> tuple[Codes, Rows]:
+def _list_codes(index: Any) -> tuple[NDArray[np.uint8], Rows, Rows]:
     """Codes, lists and ids of all inverted lists, in the order of the lists."""
     import faiss
 
@@ -288,8 +304,8 @@ def _list_codes(index: Any) -> tuple[Codes, Rows]:
         codes.append(flat.reshape(size, index.code_size).copy())
         lists.append(np.full(size, number, dtype=np.int64))
     if not codes:
-        return Codes(np.empty((0, index.code_size), np.uint8), np.empty(0, np.int64)), np.empty(0, np.int64)
-    return Codes(np.concatenate(codes), np.concatenate(lists)), np.concatenate(ids).astype(np.int64)
+        return np.empty((0, index.code_size), np.uint8), np.empty(0, np.int64), np.empty(0, np.int64)
+    return np.concatenate(codes), np.concatenate(lists), np.concatenate(ids).astype(np.int64)
 
 
 def _quantiser_of(index: Any, rotation: Floats | None) -> ProductQuantiser:

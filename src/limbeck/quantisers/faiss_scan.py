@@ -1,4 +1,6 @@
-"""Search over codes through faiss: choose lists by routing vectors, scan them, return scores where higher is better."""
+"""Search over codes through faiss: choose lists by routing vectors, scan them, return scores where higher is
+better.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.types import Floats, Metric, Rows
+
+ROW_IDS = False  # search_preassigned gives ids, not (list, offset) pairs
 
 
 @contextmanager
@@ -60,7 +64,9 @@ def scan_lists(
     metric: Metric,
     allowed: NDArray[np.bool_] | None,
 ) -> tuple[Floats, Rows]:
-    """Scores and rows [B, k] over the given lists [B, P] of an IndexIVFPQ; `coarse` [B, P] are scores of their bases."""
+    """Scores and rows [B, k] over the given lists [B, P] of an IndexIVFPQ; `coarse` [B, P] are scores of
+    their bases.
+    """
     import faiss
 
     options: dict[str, Any] = {"nprobe": lists.shape[1]}
@@ -72,9 +78,11 @@ def scan_lists(
     distances = np.empty((len(turned), k), dtype=np.float32)
     rows = np.empty((len(turned), k), dtype=np.int64)
     parameters = faiss.SearchParametersIVF(**options)
-    pointers = [faiss.swig_ptr(array) for array in (turned, lists, coarse, distances, rows)]
+    point = faiss.swig_ptr
     index.search_preassigned_c(
-        len(turned), pointers[0], k, pointers[1], pointers[2], pointers[3], pointers[4], False, parameters
+        *(len(turned), point(turned), k, point(lists), point(coarse), point(distances), point(rows)),
+        ROW_IDS,
+        parameters,
     )
     return _as_scores(distances, rows, metric=metric), rows
 
@@ -82,7 +90,9 @@ def scan_lists(
 def choose_lists(
     turned: Floats, *, routing: Floats, base: Floats, probes: int, metric: Metric
 ) -> tuple[Rows, Floats]:
-    """The `probes` best lists [B, P] of each query by routing vectors, and the scores of their base centroids."""
+    """The `probes` best lists [B, P] of each query by routing vectors, and the scores of their base
+    centroids.
+    """
     scores, lists = nearest_rows(turned, routing, probes, metric=metric)
     if routing is base:
         return lists, scores

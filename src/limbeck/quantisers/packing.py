@@ -1,4 +1,6 @@
-"""Codes of 4 or 8 bits as bytes, laid out as faiss lays them out: two 4-bit codes a byte, the first in the low half."""
+"""Codes of 4 or 8 bits as bytes, laid out as faiss lays them out: two 4-bit codes a byte, the first in the
+low half.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ def pack(codewords: NDArray[np.uint8], *, bits: int) -> NDArray[np.uint8]:
         return numbers
     if numbers.shape[1] % 2:
         raise ShapeError(f"4-bit codes come in pairs, found {numbers.shape[1]} sub-vectors; must be even.")
-    return numbers[:, 0::2] | (numbers[:, 1::2] << 4)
+    packed: NDArray[np.uint8] = np.bitwise_or(numbers[:, 0::2], np.left_shift(numbers[:, 1::2], np.uint8(4)))
+    return packed
 
 
 def unpack(codes: NDArray[np.uint8], *, bits: int) -> NDArray[np.uint8]:

@@ -1,13 +1,17 @@
-"""Product quantisation: each vector becomes the numbers of its nearest codewords in M sub-spaces (Jégou et al., 2011).
+"""Product quantisation: each vector becomes the numbers of its nearest codewords in M sub-spaces (Jégou et
+al., 2011).
 
-With `rotate` the space is turned first so that less is lost (OPQ, Ge et al., 2013); with `lists` only what remains after
-subtracting a coarse centroid is coded, and search visits only some lists (IVF). All learned arrays go in and out by name.
+With `rotate` the space is turned first so that less is lost (OPQ, Ge et al., 2013); with `lists` only what
+remains after
+subtracting a coarse centroid is coded, and search visits only some lists (IVF). All learned arrays go in and
+out by name.
 
     quantiser = ProductQuantiser(code_bytes=16, rotate=True).fit(vectors, seed=0)
     codes = quantiser.encode(vectors)                      # [N, 16] bytes
     taught = quantiser.with_parts({"score.codewords": better})   # the codes stay valid
 
-Letters: B queries, N documents, d dimension of the vectors, e dimension after the rotation (= d but for imported
+Letters: B queries, N documents, d dimension of the vectors, e dimension after the rotation (= d but for
+imported
 indexes that also reduce), L lists, M sub-vectors, K = 2^bits codewords a sub-vector.
 """
 
@@ -24,7 +28,6 @@ from limbeck.errors import ConfigError, DataError, ShapeError
 from limbeck.quantisers.coarse import assign_lists, train_lists
 from limbeck.quantisers.engine import (
     BLOCK_ROWS,
-    POINTS_PER_CENTROID,
     encode_codes,
     finite_floats,
     train_codewords,
@@ -39,6 +42,7 @@ FIELDS = {
     "rotation": "rotation",
     "base": "base",
     "routing": "routing",
+    "assign.base": "assign_base",
     "assign.codewords": "assign_codewords",
     "score.codewords": "score_codewords",
 }
@@ -46,10 +50,14 @@ FIELDS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProductQuantiser:
-    """PQ, OPQ, IVF-PQ and IVF-OPQ codes. N * code_bytes bytes, plus 8 N for list members where there are lists.
+    """PQ, OPQ, IVF-PQ and IVF-OPQ codes. N * code_bytes bytes, plus 8 N for list members where there are
+    lists.
 
-    Documents go to the list of the L2-nearest base centroid, for both metrics; queries choose lists by the metric,
-    against `routing`. Codewords that assign make codes; codewords that score read them.
+    Documents go to the list of the L2-nearest base centroid, for both metrics; queries choose lists by the
+    metric,
+    against `routing`. Parts that assign make codes; parts that score read them: after `fit` they are the same
+    numbers,
+    and teaching moves the second only, so that documents added later are coded as the first ones were.
     """
 
     code_bytes: int = 16
@@ -60,8 +68,9 @@ class ProductQuantiser:
     by_residual: bool = True  # with lists: code what remains after the base centroid
     dim: int = 0  # 0 until fitted
     rotation: Floats | None = None  # [e, d]; row vectors turn by x @ rotation.T
-    base: Floats | None = None  # [L, e]
-    routing: Floats | None = None  # [L, e]
+    base: Floats | None = None  # [L, e] what scores add around the codewords
+    routing: Floats | None = None  # [L, e] what queries choose lists by
+    assign_base: Floats | None = None  # [L, e] what documents choose lists by, and residuals are taken from
     assign_codewords: Floats | None = None  # [M, K, e / M]
     score_codewords: Floats | None = None  # [M, K, e / M]
 
@@ -90,8 +99,10 @@ class ProductQuantiser:
     def fit(self, vectors: Floats, *, seed: int) -> Self:
         """A trained copy: rotation, then lists, then codewords of what the lists leave over.
 
-        vectors [N, d], N at least 2^bits; of more than 65,536 (or 64 a list) a sample is drawn with the seed and copied,
-        so memory stays bounded for memory maps. Raises ConfigError where the settings and the vectors do not fit.
+        vectors [N, d], N at least 2^bits; of more than 65,536 (or 64 a list) a sample is drawn with the seed
+        and copied,
+        so memory stays bounded for memory maps. Raises ConfigError where the settings and the vectors do not
+        fit.
         """
         sample = self._training_sample(vectors, seed=seed)
         self._check_divides(sample.shape[1])
@@ -115,22 +126,23 @@ class ProductQuantiser:
             rotation=None if rotation is None else rotation.matrix,
             base=base,
             routing=base,
+            assign_base=base,
             assign_codewords=codewords,
             score_codewords=codewords,
         )
 
     def encode(self, vectors: Floats) -> Codes:
-        """Codes of vectors [N, d], with the codewords that assign. Works through memory maps block by block."""
+        """Codes of vectors [N, d], with the parts that assign. Works through memory maps block by block."""
         codewords = self._fitted(self.assign_codewords)
         codes = np.empty((len(vectors), self.code_bytes), dtype=np.uint8)
         lists = None if self.base is None else np.empty(len(vectors), dtype=np.int64)
         for start in range(0, len(vectors), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             turned = self.rotate_vectors(vectors[rows])
-            if self.base is not None and lists is not None:
-                lists[rows] = assign_lists(turned, self.base)
+            if self.assign_base is not None and lists is not None:
+                lists[rows] = assign_lists(turned, self.assign_base)
                 if self.by_residual:
-                    turned = turned - self.base[lists[rows]]
+                    turned = turned - self.assign_base[lists[rows]]
             codes[rows] = encode_codes(turned, codewords, bits=self.bits)
         return Codes(codes, lists)
 
@@ -150,7 +162,9 @@ class ProductQuantiser:
         return decoded
 
     def score(self, query: Floats, codes: Codes) -> Floats:
-        """[B, d] and N codes to [B, N], by definition: "ip" <q, decode>, "l2" -|q - decode|^2. Summed in float64."""
+        """[B, d] and N codes to [B, N], by definition: "ip" <q, decode>, "l2" -|q - decode|^2. Summed in
+        float64.
+        """
         turned = self.rotate_vectors(query).astype(np.float64)
         scores = np.empty((len(turned), len(codes)), dtype=np.float32)
         for rows, part in _blocks(codes):
@@ -169,12 +183,13 @@ class ProductQuantiser:
 
     def nearest_lists(self, vectors: Floats) -> Rows:
         """The list [N] that each vector [N, d] belongs to as a document."""
-        return assign_lists(self.rotate_vectors(vectors), self._fitted(self.base, name="lists"))
+        return assign_lists(self.rotate_vectors(vectors), self._fitted(self.assign_base, name="lists"))
 
     def lookup_tables(self, query: Floats, *, lists: Rows | None = None) -> Floats:
         """[B, M, K]: what each codeword adds to the score of a document, besides its base centroid.
 
-        "ip": <q_m, c_mk>. "l2": -|q_m - c_mk|^2, where q is the query less `base[lists]` ([B]) if codes are residuals.
+        "ip": <q_m, c_mk>. "l2": -|q_m - c_mk|^2, where q is the query less `base[lists]` ([B]) if codes are
+        residuals.
         """
         codewords = self._fitted(self.score_codewords)
         turned = self.rotate_vectors(query)
@@ -185,10 +200,11 @@ class ProductQuantiser:
                 )
             turned = turned - self.base[lists]
         parts = turned.reshape(len(turned), self.sub_vectors, -1)
-        products = np.einsum("bmw,mkw->bmk", parts, codewords, optimize=True)
+        products: Floats = np.einsum("bmw,mkw->bmk", parts, codewords, optimize=True)
         if self.metric == "ip":
             return products
-        return 2 * products - (parts**2).sum(2)[:, :, None] - (codewords**2).sum(2)[None]
+        distances: Floats = (parts**2).sum(2)[:, :, None] + (codewords**2).sum(2)[None] - 2 * products
+        return -distances
 
     def parts(self) -> Mapping[str, NDArray[Any]]:
         """All learned arrays by name; what this quantiser does not have is left out."""
@@ -219,8 +235,9 @@ class ProductQuantiser:
         fitting = [n for n in range(1, dim + 1) if dim % n == 0 and (n * self.bits) % 8 == 0]
         near = sorted(sorted(n * self.bits // 8 for n in fitting), key=lambda n: abs(n - self.code_bytes))[:4]
         raise ConfigError(
-            f"`code_bytes`={self.code_bytes} with {self.bits} bits makes {self.sub_vectors} sub-vectors, which must divide "
-            f"the dimension: {dim} % {self.sub_vectors} = {dim % self.sub_vectors}. Nearest `code_bytes` that do: {sorted(near)}."
+            f"`code_bytes`={self.code_bytes} with {self.bits} bits makes {self.sub_vectors} sub-vectors, which must "
+            f"divide the dimension: {dim} % {self.sub_vectors} = {dim % self.sub_vectors}. "
+            f"Nearest `code_bytes` that do: {sorted(near)}."
         )
 
     def _too_few(self, found: int) -> str:
@@ -229,7 +246,8 @@ class ProductQuantiser:
             if self.bits == 8 and found >= 16
             else "search so few vectors exactly, with Flat"
         )
-        return f"{self.bits}-bit codes need at least {2**self.bits} vectors to learn from, found {found}.\n\nHint: {hint}."
+        needed = f"{self.bits}-bit codes need at least {2**self.bits} vectors to learn from, found {found}."
+        return f"{needed}\n\nHint: {hint}."
 
     def _fitted(self, part: Floats | None, *, name: str = "codewords") -> Floats:
         if part is None:
@@ -242,11 +260,11 @@ class ProductQuantiser:
         """Refuses codes that another quantiser made, as far as their shape tells."""
         if codes.codes.ndim != 2 or codes.codes.shape[1] != self.code_bytes or codes.codes.dtype != np.uint8:
             raise ShapeError(
-                f"codes are {codes.codes.dtype} {codes.codes.shape}; must be uint8 [N, {self.code_bytes}] for this quantiser."
+                f"codes are {codes.codes.dtype} {codes.codes.shape}; must be uint8 [N, {self.code_bytes}]."
             )
         if (codes.lists is None) != (self.base is None):
             raise ShapeError(
-                f"codes have {'no ' if codes.lists is None else ''}lists, but the quantiser has lists={self.lists}."
+                f"codes come with{'out' if codes.lists is None else ''} lists, the quantiser has {self.lists}."
             )
         if codes.lists is not None and len(codes.lists) != len(codes.codes):
             raise ShapeError(
@@ -273,12 +291,14 @@ def _checked_shapes(quantiser: ProductQuantiser) -> dict[str, Any]:
     dim = inner if quantiser.rotation is None else quantiser.rotation.shape[-1]
     lists = None if quantiser.base is None else len(quantiser.base)
     routing = quantiser.base if quantiser.routing is None else quantiser.routing
+    assign_base = quantiser.base if quantiser.assign_base is None else quantiser.assign_base
     shapes = {
         "assign.codewords": (assign, expected),
         "score.codewords": (score, expected),
         "rotation": (quantiser.rotation, (inner, dim)),
         "base": (quantiser.base, (lists, inner)),
         "routing": (routing, (lists, inner)),
+        "assign.base": (assign_base, (lists, inner)),
     }
     for name, (array, shape) in shapes.items():
         if array is None:
@@ -287,4 +307,10 @@ def _checked_shapes(quantiser: ProductQuantiser) -> dict[str, Any]:
             raise ShapeError(f"`{name}` has shape {array.shape}; must be {shape} beside the other parts.")
         if not np.isfinite(array).all():
             raise DataError(f"`{name}` holds NaN or infinite values.")
-    return {"dim": dim, "lists": lists, "routing": routing, "rotate": quantiser.rotation is not None}
+    return {
+        "dim": dim,
+        "lists": lists,
+        "routing": routing,
+        "assign_base": assign_base,
+        "rotate": quantiser.rotation is not None,
+    }

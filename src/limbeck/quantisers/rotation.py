@@ -1,8 +1,11 @@
 """OPQ: the rotation under which product codes lose least (Ge et al., CVPR 2013).
 
-Alternates one Lloyd step in every sub-space with the rotation that best maps the vectors onto their decoded selves
-(Procrustes). Both steps lower the same distortion, so it never rises. faiss's OPQMatrix runs four Lloyd steps for each of
-50 rotations, from a random start, over 65,536 vectors; one step from principal axes over fewer gets as far in less time.
+Alternates one Lloyd step in every sub-space with the rotation that best maps the vectors onto their decoded
+selves
+(Procrustes). Both steps lower the same distortion, so it never rises. faiss's OPQMatrix runs four Lloyd steps
+for each of
+50 rotations, from a random start, over 65,536 vectors; one step from principal axes over fewer gets as far in
+less time.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ def learn_rotation(
 ) -> Rotation:
     """The rotation for M = `sub_vectors` codes of `bits` bits, learnt from vectors [N, d].
 
-    Cost a round, n = min(N, sample): n·2^bits·d multiply-adds to assign, 2·n·d² and an SVD of [d, d] to rotate.
+    Cost a round, n = min(N, sample): n·2^bits·d multiply-adds to assign, 2·n·d² and an SVD of [d, d] to
+    rotate.
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(vectors))[:sample])
@@ -63,7 +67,8 @@ def learn_rotation(
 def principal_rotation(vectors: Floats, sub_vectors: int) -> Floats:
     """Principal axes dealt out so that the variances of each sub-space have about the same product.
 
-    Eigenvalue allocation (Ge et al., §3.2): the largest remaining axis goes to the sub-space whose product is smallest.
+    Eigenvalue allocation (Ge et al., §3.2): the largest remaining axis goes to the sub-space whose product is
+    smallest.
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     variances, axes = np.linalg.eigh(centred.T @ centred / max(1, len(vectors)))
@@ -76,7 +81,7 @@ def principal_rotation(vectors: Floats, sub_vectors: int) -> Floats:
         smallest = min((m for m in range(sub_vectors) if len(dealt[m]) < width), key=lambda m: product[m])
         dealt[smallest].append(axis)
         product[smallest] += size
-    return np.ascontiguousarray(axes[:, sum(dealt, [])].T, dtype=np.float32)
+    return np.ascontiguousarray(axes[:, [axis for axes_of in dealt for axis in axes_of]].T, dtype=np.float32)
 
 
 def procrustes(vectors: Floats, targets: Floats) -> Floats:

@@ -6,6 +6,9 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "clustered": "indexes",
+    "check_quantiser": "indexes",
+    "check_index": "indexes",
     "HashEncoder": "encoders",
     "check_encoder": "encoders",
 }
