@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written under another name, flushed to disk, then renamed."""
+"""Files and folders that appear whole or not at all: written under another name, flushed, then renamed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def replaced_file(path: Path | str) -> Iterator[Path]:
 def replaced_folder(path: Path | str) -> Iterator[Path]:
     """A temporary folder to fill; becomes `path` when the block ends well. An older folder there is replaced.
 
-    raises  StorageError if the disk is full, the path cannot be written, or holds something that is not a folder
+    raises  StorageError if the disk is full, or the path cannot be written or holds something else
     """
     path = Path(path)
     if path.exists() and not path.is_dir():

@@ -24,8 +24,9 @@ __all__ = ["Corpus", "Document"]
 class Corpus:
     """N documents in file order, with random access by row.
 
-    Held in memory: the ids and 24 bytes a document. The texts stay in the file, which is memory-mapped and must not be
-    changed while the corpus is in use; gzipped files and iterables are first written to a temporary file without a name.
+    Held in memory: the ids and 32 bytes a document. The texts stay in the file, which is memory-mapped and
+    must not be changed while the corpus is in use; gzipped files and iterables are first written to a
+    temporary file without a name.
     """
 
     def __init__(self, scanned: Scanned, mapped: mmap.mmap | bytes, *, name: str) -> None:
@@ -47,8 +48,8 @@ class Corpus:
 
         .jsonl       {"_id": str, "title": str, "text": str, ...} a line; other fields are metadata
         .tsv         `id \t text` or `id \t title \t text`, no quoting
-        on_error     "skip" leaves bad lines out, counts them in the log and, where the folder `rejects` is given,
-                     writes them to `<name>.rejects.jsonl` there
+        on_error     "skip" leaves bad lines out, counts them in the log and, where the folder `rejects` is
+                     given, writes them to `<name>.rejects.jsonl` there
         duplicates   what to do with an `_id` that comes again
         raises       DataError that names file and line
         """
@@ -63,7 +64,7 @@ class Corpus:
 
     @classmethod
     def from_documents(cls, documents: Iterable[Document], *, duplicates: Duplicates = "error") -> Corpus:
-        """A corpus of documents that are made, not read. They are spooled to a temporary file, so memory stays bounded."""
+        """A corpus of documents that are made, not read; spooled to a temporary file, not held."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "documents.jsonl"
             with path.open("wb") as stream:
@@ -103,12 +104,12 @@ class Corpus:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over all ids and contents in order, in hex: the same for plain, gzipped and re-ordered-field files."""
+        """sha256 in hex over all ids and contents in order, however the file was written."""
         return content_hash((document.id, document.content) for document in self)
 
 
 def content_hash(records: Iterable[Sequence[str]]) -> str:
-    """sha256 in hex over records of strings; lengths are hashed too, so that no two lists of records run together."""
+    """sha256 in hex over records of strings; lengths are hashed too, so that no two lists run together."""
     digest = hashlib.sha256()
     for record in records:
         for part in record:

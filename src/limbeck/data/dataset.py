@@ -58,7 +58,8 @@ class Dataset:
     def split(self, name: str) -> tuple[Queries, Qrels]:
         """The queries of a split, in the order of the queries file, and their labels.
 
-        Queries without labels in this split are left out, and labels whose query has no text; both counts are logged.
+        Queries without labels in this split are left out, and so are labels whose query has no text; both are
+        counted in the log.
 
         raises  DatasetError that lists the splits there are
         """
@@ -95,7 +96,10 @@ class Dataset:
 
 
 def records_file(folder: Path, stem: str) -> Path:
-    """The one file `stem` in .jsonl or .tsv, plain or gzipped. raises DatasetError when there is none, or more."""
+    """The one file `stem` in .jsonl or .tsv, plain or gzipped.
+
+    raises  DatasetError when there is none, or more than one
+    """
     names = [f"{stem}{ending}" for ending in (".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz")]
     there = [folder / name for name in names if (folder / name).is_file()]
     if not there:

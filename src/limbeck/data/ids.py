@@ -25,14 +25,14 @@ class Ids(Sequence[str]):
     """
 
     def __init__(self, blob: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
-        """blob [bytes] uint8, offsets [N + 1] int64; use `from_iterable` or `open`."""
+        """Over blob [bytes] uint8 and offsets [N + 1] int64; use `from_iterable` or `open`."""
         self._blob = blob
         self._offsets = offsets
         self._table: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None  # sorted hashes, their rows
 
     @classmethod
     def from_iterable(cls, ids: Iterable[str]) -> Ids:
-        """Pack ids in their order. raises DataError on an id that is not a string or cannot be written as UTF-8."""
+        """Pack ids in their order. raises DataError on an id that is not a string, or not UTF-8."""
         if isinstance(ids, Ids):
             return ids
         blob = bytearray()
@@ -137,7 +137,7 @@ class Ids(Sequence[str]):
         return found
 
     def duplicates(self) -> Iterator[tuple[int, int]]:
-        """(first row, later row) of each id that occurs again, by ascending hash, rows ascending within an id."""
+        """(first row, later row) of each id that occurs again; later rows of one id ascend."""
         hashes, rows = self._lookup_table()
         again = np.flatnonzero(hashes[1:] == hashes[:-1]) + 1
         for at in again:

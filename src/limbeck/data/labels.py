@@ -44,7 +44,7 @@ class Labels:
 
 
 class Qrels:
-    """Grades of (query, document) pairs by string ids. Queries stand in the order in which the file names them.
+    """Grades of (query, document) pairs by string ids; queries in the order in which the file names them.
 
     Grades are whole numbers; 0 and below mean "judged, not relevant", as in trec_eval.
     """
@@ -54,10 +54,10 @@ class Qrels:
 
     @classmethod
     def open(cls, path: Path | str) -> Qrels:
-        """Read BEIR TSV, with or without header, or TREC qrels, plain or gzipped; told apart by the first line.
+        """Read BEIR TSV, with or without header, or TREC qrels, plain or gzipped; the first line tells which.
 
         A pair that comes twice with one grade is counted once (and logged); with two grades it is refused.
-        Grades such as 1.0 are read as 1; fractions are refused, since the measures of trec_eval take whole numbers.
+        Grades such as 1.0 are read as 1; fractions are refused: the measures of trec_eval take whole numbers.
 
         raises  DataError that names file and line
         """
@@ -102,7 +102,7 @@ class Qrels:
         return {query: dict(documents) for query, documents in self._grades.items()}
 
     def select(self, query_ids: Iterable[str]) -> Qrels:
-        """The judgements of these queries, in the order asked for; queries without judgements are passed over."""
+        """The judgements of these queries, in the order asked for; queries without any are passed over."""
         return Qrels({query: self._grades[query] for query in query_ids if query in self._grades})
 
     @property
@@ -117,8 +117,8 @@ class Qrels:
     def rows(self, queries: Ids, documents: Ids) -> Labels:
         """The labels as rows: one entry for each query of `queries`, empty where it has no judgement.
 
-        Judgements of documents that do not exist cannot become rows: they are left out, counted, and logged as a
-        warning with the first five. `as_dict` keeps them, so that measures count them as not retrieved.
+        Judgements of documents that do not exist cannot become rows: they are left out, and a warning gives
+        their count and the first five. `as_dict` keeps them, so that measures count them as not retrieved.
         """
         of_query = [self._grades.get(query, {}) for query in queries]
         wanted = [document for grades in of_query for document in grades]
@@ -190,7 +190,7 @@ def _grade(text: str, where: str) -> int:
         raise DataError(f"{where}: expected a grade such as 1, found {shown(text)}.{_HINT}")
     if number != int(number):
         raise DataError(
-            f"{where}: expected a whole number as grade, found {text.strip()}: the measures of trec_eval take none "
-            "other.\n\nHint: multiply all grades by 10, or round them."
+            f"{where}: expected a whole number as grade, found {text.strip()}: "
+            "trec_eval takes none other.\n\nHint: multiply all grades by 10, or round them."
         )
     return int(number)

@@ -1,8 +1,8 @@
-"""Lines of text files, numbered, and the JSON in them: whatever is wrong becomes one `DataError` that names file and line.
+"""Numbered lines of text files, and the JSON in them: all that is wrong is a `DataError` with file and line.
 
-Files are read as bytes and split at b"\\n" alone: `str.splitlines` would also split at U+2028 and U+0085, which occur
-inside real texts. A byte order mark on line 1, CRLF and a missing final newline are accepted; gzip is recognised by its
-first two bytes.
+Files are read as bytes and split at line feeds alone: `str.splitlines` would also split at U+2028 and U+0085,
+which occur inside real texts. A byte order mark on line 1, CRLF and a missing final newline are accepted;
+gzip is recognised by its first two bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def numbered_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
-    """Each line of a plain or gzipped file with its number from 1, without its line end; one line in memory at a time.
+    """Each line of a plain or gzipped file with its number from 1, without its line end; held one at a time.
 
     raises  DataError if the file is missing, cannot be read, or is a truncated or damaged gzip file
     """
@@ -34,7 +34,7 @@ def numbered_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
 
 
 def placed_lines(path: Path | str) -> Iterator[tuple[int, int, bytes]]:
-    """(number from 1, byte offset in the uncompressed file, the line without byte order mark and line end)."""
+    """(number from 1, byte offset in the uncompressed file, line without byte order mark and line end)."""
     path = Path(path)
     offset = 0
     line = 0
@@ -79,7 +79,7 @@ def decoded(raw: bytes, *, where: str) -> str:
     except UnicodeDecodeError as error:
         raise DataError(
             f"{where}: expected UTF-8, found byte 0x{raw[error.start]:02x} at byte {error.start} of the line "
-            f"({error.reason}).\n\nHint: convert the file with `iconv -f LATIN1 -t UTF-8`, if that is its encoding."
+            f"({error.reason}).\n\nHint: convert it with `iconv -f LATIN1 -t UTF-8`, if that is its encoding."
         ) from error
     if "\0" in text:
         raise DataError(f"{where}: expected text, found a NUL byte at byte {raw.index(0)} of the line.")

@@ -1,4 +1,4 @@
-"""Near-copies of code: the same tokens but for names, found by hash, and mostly the same tokens, found by MinHash."""
+"""Near-copies of code: equal but for names, found by a hash of the tokens, or nearly, found by MinHash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SKETCH = 64  # hashes in a sketch: the standard error of an estimated overlap of 0.8 is 0.05
-_ROWS = 4  # hashes in a band: pairs of overlap 0.8 share one of the 16 bands with probability 0.9998, of 0.5 with 0.64
+_ROWS = 4  # hashes in a band: pairs of overlap 0.8 share one of the 16 bands with probability 0.9998
 _SHINGLE = 5  # tokens
 _MIN_TOKENS = 40  # shorter code is alike by chance: there only equal tokens count
 
@@ -22,7 +22,8 @@ _FACTORS = np.random.default_rng(20220711).integers(1, 2**63, (2, SKETCH, 1), dt
 
 
 def normalised_tokens(code: str, *, own_name: str) -> list[str]:
-    """The tokens of code as compared for copies: no comments, the function's own name and capitalised names made one.
+    """The tokens of code as compared for copies: no comments, the function's own name and capitalised names
+    made one.
 
     So `class LlamaMLP(nn.Module)` and `class MistralMLP(nn.Module)` are equal when their bodies are.
     """
@@ -51,10 +52,10 @@ def sketch(tokens: list[str]) -> tuple[str, str]:
 
 
 class NearCopies:
-    """Sketches seen so far. The first of a family of copies stays; `is_copy` says whether one like it came before."""
+    """Sketches seen so far, so that of a family of copies only the first stays."""
 
     def __init__(self, *, overlap: float = 0.8) -> None:
-        """Overlap: the share of five-token runs that two pieces of code have in common (Jaccard) to count as copies."""
+        """Overlap is the share of five-token runs in common (Jaccard) from which on two pieces are copies."""
         self._overlap = overlap
         self._wholes: set[str] = set()
         self._bands: dict[tuple[int, bytes], list[int]] = defaultdict(list)

@@ -1,46 +1,38 @@
-"""The data set `python-api`: what does this code do? Functions and classes that every machine with Limbeck holds.
+"""The data set `python-api`: what does this code do? Functions and classes that every machine here holds.
 
-A document is a function, method or class: its name (class and method, or module and function) as title, its code without
-docstrings as text. The query is the first sentence of its docstring, so every document has exactly one query and labels
-come for free, as in CodeSearchNet (Husain et al., 2019). Sources are the standard library and the installed packages of
-`PACKAGES`, read with `ast`, never imported.
+A document is a function, method or class: its name (class and method, or module and function) as title, its
+code without docstrings as text. The query is the first sentence of its docstring, so every document has
+exactly one query and labels come for free, as in CodeSearchNet (Husain et al., 2019). Sources are the
+standard library and the installed packages of `PACKAGES`, read with `ast`, never imported.
 
-Copies: of code that is equal but for names, or shares four fifths of its five-token runs with code before it, and of
-queries with the same letters, only the first stays. So no near-copy can stand in two splits. Splits go by whole modules:
-a package, or where it is large its sub-packages and modules, lies in one split.
+Copies: of code that is equal but for names, or shares four fifths of its five-token runs with code before
+it, and of queries with the same letters, only the first stays. So no near-copy can stand in two splits.
+Splits go by whole modules: a package, or where it is large its sub-packages and modules, lies in one split.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-import subprocess
-import sys
-import threading
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
-
-from tqdm import tqdm
 
 from limbeck.data.atomic import replaced_folder
 from limbeck.data.corpus import Document, content_hash, json_line
 from limbeck.data.dataset import Dataset
+from limbeck.data.module_splits import SPLITS, drawn, split_of_modules
 from limbeck.data.near_copies import NearCopies
 from limbeck.data.python_source import Snippet, normalised_query
 from limbeck.data.source_files import SourceFile, source_files
+from limbeck.data.source_pool import parsed_in_order
 from limbeck.errors import ConfigError, DatasetError
 
 NAME = "python-api"
 RULES = 1  # goes up when the same packages would give other documents
-SPLITS = {"train": 0.8, "dev": 0.1, "test": 0.1}
 MIN_SIZE = 200
 PACKAGES = (
     "accelerate",
@@ -85,8 +77,6 @@ PACKAGES = (
     "transformers",
     "typer",
 )
-_GROUP_SHARE = 0.01  # a package or sub-package above this share of all source bytes is divided further
-_WORKER = "import sys; sys.path.append({root!r}); from limbeck.data.python_source import main; main()"
 _log = logging.getLogger(__name__)
 
 
@@ -125,14 +115,17 @@ class _Harvested:
 def harvest(
     out: Path | str, *, size: int | None = None, seed: int = 0, packages: Sequence[str] | None = None
 ) -> Dataset:
-    """Write the data set as a BEIR folder with a manifest, and open it. The folder appears whole or not at all.
+    """Write the data set as a BEIR folder with a manifest, and open it. The folder appears whole or not at
+    all.
 
-    The files are read in an order drawn from the seed until `size` documents are found, 80/10/10 over train, dev and
-    test; a smaller size takes less time and gives a part of what a larger one gives. About half a minute for all.
+    The files are read in an order drawn from the seed until `size` documents are found, 80/10/10 over train,
+    dev and test; a smaller size takes less time and gives a part of what a larger one gives. About half a
+    minute for all.
 
-    size      number of documents, 200 or more; None = all there are. Fewer exist: all are taken, with a warning
-    packages  installed distributions to read beside the standard library; None = `PACKAGES`, of which those that are
-              not installed are passed over and named in the log and the manifest
+    size      number of documents, 200 or more; None = all there are. Fewer exist: all are taken, with a
+              warning
+    packages  installed distributions to read beside the standard library; None = `PACKAGES`, of which those
+              that are not installed are passed over and named in the log and the manifest
     raises    ConfigError on a size below 200; DatasetError when a package asked for is not installed
     """
     started = time.monotonic()
@@ -182,41 +175,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limbeck"
 
 
-def split_of_modules(sizes: Mapping[str, int], *, seed: int) -> dict[str, str]:
-    """The split of each module: whole groups of modules, shared out 80/10/10 by source bytes in an order by seed.
-
-    A group is a package; one that holds over 1 % of all bytes is divided into its sub-packages and modules, and so on.
-    """
-    limit = _GROUP_SHARE * sum(sizes.values())
-    groups = sorted(
-        _groups(sorted(sizes), sizes, depth=1, limit=limit), key=lambda group: _drawn(seed, group[0])
-    )
-    filled = dict.fromkeys(SPLITS, 0)
-    splits: dict[str, str] = {}
-    for modules in groups:
-        split = min(SPLITS, key=lambda name: (filled[name] / SPLITS[name], name != "train"))
-        filled[split] += sum(sizes[module] for module in modules)
-        splits.update(dict.fromkeys(modules, split))
-    return splits
-
-
-def _groups(modules: list[str], sizes: Mapping[str, int], *, depth: int, limit: float) -> Iterator[list[str]]:
-    by_head: dict[str, list[str]] = defaultdict(list)
-    for module in modules:
-        by_head[".".join(module.split(".")[:depth])].append(module)
-    for group in by_head.values():
-        divisible = len(group) > 1 and any(module.count(".") >= depth for module in group)
-        if divisible and sum(sizes[module] for module in group) > limit:
-            yield from _groups(group, sizes, depth=depth + 1, limit=limit)
-        else:
-            yield group
-
-
-def _drawn(seed: int, name: str) -> bytes:
-    """A place in a random order that depends on seed and name alone, whatever else is installed."""
-    return hashlib.sha256(f"{seed}\0{name}".encode()).digest()
-
-
 def _gather(files: list[SourceFile], *, size: int | None, seed: int) -> _Harvested:
     """Read files in the seed's order, drop copies, and fill the splits until the quotas are full."""
     splits = split_of_modules({file.module: file.size for file in files}, seed=seed)
@@ -228,8 +186,8 @@ def _gather(files: list[SourceFile], *, size: int | None, seed: int) -> _Harvest
     names: set[str] = set()
     queries: set[str] = set()
     copies = NearCopies()
-    order = sorted(files, key=lambda file: _drawn(seed, file.module))
-    for file, snippets in _read(order):
+    order = sorted(files, key=lambda file: drawn(seed, file.module))
+    for file, snippets in parsed_in_order(order):
         for snippet in snippets:
             if snippet.name in names:
                 found.left_out["defined twice"] += 1
@@ -248,73 +206,13 @@ def _gather(files: list[SourceFile], *, size: int | None, seed: int) -> _Harvest
     return found
 
 
-def _read(files: list[SourceFile]) -> Iterator[tuple[SourceFile, list[Snippet]]]:
-    """Each file with its snippets, in order; parsed ahead by one process a core."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    local = threading.local()
-    with _workers(min(count, 16)) as (idle, pool):
-
-        def parsed(file: SourceFile) -> list[Snippet]:
-            if not hasattr(local, "process"):
-                local.process = idle.pop()
-            return _ask(local.process, file)
-
-        ahead: deque[tuple[SourceFile, Future[list[Snippet]]]] = deque()
-        remaining = iter(files)
-        with tqdm(total=len(files), desc="python files", unit=" files", delay=2, leave=False) as progress:
-            while True:
-                while len(ahead) < 8 * count and (file := next(remaining, None)) is not None:
-                    ahead.append((file, pool.submit(parsed, file)))
-                if not ahead:
-                    return
-                file, future = ahead.popleft()
-                yield file, future.result()
-                progress.update()
-
-
-@contextmanager
-def _workers(count: int) -> Iterator[tuple[list[subprocess.Popen[str]], ThreadPoolExecutor]]:
-    """Processes that parse, and as many threads to talk to them; both are gone afterwards."""
-    program = _WORKER.format(root=str(Path(__file__).parents[2]))
-    command = [sys.executable, "-c", program]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
-        for _ in range(count)
-    ]
-    pool = ThreadPoolExecutor(count)
-    try:
-        yield list(processes), pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        for process in processes:
-            process.terminate()
-            with process:
-                pass
-
-
-def _ask(process: subprocess.Popen[str], file: SourceFile) -> list[Snippet]:
-    requests, answers = _pipes(process)
-    requests.write(json.dumps([file.module, str(file.path)]) + "\n")
-    requests.flush()
-    answer = answers.readline()
-    if not answer:
-        raise DatasetError(f"{file.path}: the process that parsed it ended with code {process.wait()}.")
-    return [Snippet(**record) for record in json.loads(answer)]
-
-
-def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
-    if process.stdin is None or process.stdout is None:
-        raise AssertionError("workers are started with pipes")
-    return process.stdin, process.stdout
-
-
 def title_of(name: str) -> str:
-    """What one would type: class and method, or module and function; the last two parts of the dotted name."""
+    """What one would type: class and method, or module and function; the last two parts of the name."""
     return ".".join(name.split(".")[-2:])
 
 
 def query_id_of(name: str) -> str:
-    """Differs from the document's id on purpose: evaluation by BEIR's rules drops hits whose id equals the query's."""
+    """Not the document's id, on purpose: by BEIR's rules, hits whose id equals the query's are dropped."""
     return f"q:{name}"
 
 

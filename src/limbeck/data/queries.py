@@ -35,7 +35,7 @@ class Queries:
         duplicates: Duplicates = "error",
         rejects: Path | None = None,
     ) -> Queries:
-        r"""Read .jsonl (`{"_id", "text"}`) or .tsv (`id \t text`), plain or gzipped; options as in `Corpus.open`.
+        r"""Read .jsonl (`_id`, `text`) or .tsv (`id \t text`), plain or gzipped; options as in `Corpus.open`.
 
         raises  DataError that names file and line
         """

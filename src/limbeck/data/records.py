@@ -75,7 +75,7 @@ def parse_tsv_record(raw: bytes, where: str, *, width: int) -> Document:
 
 
 def parse_json_record(raw: bytes, where: str) -> Document:
-    """`{"_id": str, "title": str, "text": str, ...}`; all other fields, and those of "metadata", are metadata."""
+    """`{"_id": str, "title": str, "text": str, ...}`; other fields, and those of "metadata", are metadata."""
     record = parsed_json(raw, where=where)
     if not isinstance(record, dict):
         raise DataError(f'{where}: expected a record {{"_id": ..., "text": ...}}, found {_kind(record)}.')

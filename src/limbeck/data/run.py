@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from limbeck.data.atomic import replaced_file
 from limbeck.data.ids import Ids
@@ -20,10 +19,10 @@ from limbeck.types import Floats, Hits, Rows
 class Run:
     """The ranked answers of Q queries.
 
-    The tie rule: score falling, then document row ascending (the order of the lines for a run that was read). Tools
-    break ties differently, some even by measure, so no ties are left to them: a score that does not fall is lowered to
-    the next smaller float32 number. float32 because trec_eval keeps scores in that width. Ranks never change by this,
-    scores by one unit in the last place for each tied document above.
+    The tie rule: score falling, then document row ascending (the order of the lines for a run that was read).
+    Tools break ties differently, some even by measure, so no ties are left to them: a score that does not fall
+    is lowered to the next smaller float32 number (trec_eval keeps scores in that width). Ranks never change by
+    this, scores by one unit in the last place for each tied document above.
     """
 
     query_ids: Ids  # [Q]
@@ -36,8 +35,8 @@ class Run:
     def from_hits(cls, query_ids: Ids, document_ids: Ids, hits: Hits) -> Run:
         """A run of what a search returned. Entries with id -1 (nothing found) are dropped.
 
-        raises  ShapeError when `hits` and `query_ids` differ in length; DataError on rows outside the corpus, NaN or
-                infinite scores, and documents that one query received twice
+        raises  ShapeError when `hits` and `query_ids` differ in length; DataError on rows outside the corpus,
+                NaN or infinite scores, and documents that one query received twice
         """
         if hits.ids.shape != hits.scores.shape or len(hits.ids) != len(query_ids):
             raise ShapeError(
@@ -83,7 +82,10 @@ class Run:
         )
 
     def save(self, path: Path | str, *, tag: str = "limbeck") -> None:
-        """Write a TREC run. raises DataError on ids with white space, which the format cannot hold; nothing is written."""
+        """Write a TREC run, whole or not at all.
+
+        raises  DataError on ids with white space, which the format cannot hold
+        """
         if not tag or any(map(str.isspace, tag)):
             raise DataError(f"expected a tag without white space, found {tag!r}.")
         with replaced_file(path) as part, part.open("w", encoding="utf-8", newline="\n") as stream:
@@ -113,7 +115,7 @@ class Run:
 
 
 def strictly_falling(scores: Floats) -> Floats:
-    """A copy in which each score is below the one before it, by the smallest step of float32 where they were equal.
+    """A copy in which each score is below the one before, by the least step of float32 where they were equal.
 
     scores  [n] float32, falling
     """
@@ -133,8 +135,8 @@ def _ranked(query_ids: Ids, document_ids: Ids, owners: Rows, rows: Rows, scores:
     if not np.isfinite(scores).all():
         at = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise DataError(
-            f"query {shown(query_ids[int(owners[at])])}, document {shown(document_ids[int(rows[at])])}: expected a "
-            f"finite score, found {scores[at]}."
+            f"query {shown(query_ids[int(owners[at])])}, document {shown(document_ids[int(rows[at])])}: "
+            f"expected a finite score, found {scores[at]}."
         )
     pairs = np.lexsort((rows, owners))
     again = np.flatnonzero((np.diff(owners[pairs]) == 0) & (np.diff(rows[pairs]) == 0))
@@ -160,7 +162,8 @@ def _answer(raw: bytes, where: str) -> tuple[str, str, float]:
     columns = decoded(raw, where=where).split()
     if len(columns) != 6:
         raise DataError(
-            f"{where}: expected 6 columns `qid Q0 docid rank score tag`, found {len(columns)}: {shown(columns)}."
+            f"{where}: expected 6 columns `qid Q0 docid rank score tag`, found {len(columns)}: "
+            f"{shown(columns)}."
         )
     try:
         score = float(columns[4])
@@ -174,6 +177,6 @@ def _answer(raw: bytes, where: str) -> tuple[str, str, float]:
 def _check_writable(identifier: str) -> None:
     if not identifier or any(map(str.isspace, identifier)):
         raise DataError(
-            f"id {shown(identifier)}: expected no white space, since TREC runs separate their columns by it.\n\n"
+            f"id {shown(identifier)}: expected no white space, which separates the columns of TREC runs.\n\n"
             "Hint: rename these ids, or keep the results as JSON through `as_dict()`."
         )

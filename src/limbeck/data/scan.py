@@ -1,4 +1,4 @@
-"""One pass over a file of records: every line is checked, its place is kept, and faults stop it or are set aside."""
+"""One pass over a file of records: lines are checked, their places kept, faults refused or set aside."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Scanned:
 
 @dataclass(slots=True)
 class _Rejects:
-    """Lines that could not be used: counted, the first five kept for the log, all written where a folder was given."""
+    """Lines that could not be used: counted, five kept for the log, all written where a folder was given."""
 
     path: Path
     on_error: OnError
@@ -66,7 +66,7 @@ def scan_records(
     rejects: Path | None = None,
     keep: Callable[[Document], None] | None = None,
 ) -> Scanned:
-    """Check every record and note where it lies; about 24 bytes a record and its id are held. Blank lines are passed over.
+    """Check every record and note where it lies: 32 bytes a record, and its id. Blank lines are passed over.
 
     keep      called with each good line, before duplicates are dropped
     rejects   folder for `<name>.rejects.jsonl`, written when on_error is "skip"
@@ -136,8 +136,8 @@ def _without_duplicates(scanned: Scanned, *, path: Path, duplicates: Duplicates)
     if duplicates == "error":
         first, later = pairs[0]
         raise DataError(
-            f"{path}:{scanned.lines[later]}: expected each `_id` once, found {shown(scanned.ids[later])} again; it "
-            f"stands on line {scanned.lines[first]} already ({len(pairs)} such lines).\n\n"
+            f"{path}:{scanned.lines[later]}: expected each `_id` once, found {shown(scanned.ids[later])} "
+            f"again; it stands on line {scanned.lines[first]} already ({len(pairs)} such lines).\n\n"
             'Hint: pass duplicates="first" or duplicates="last" to keep one of them.'
         )
     rows = kept_rows(len(scanned.ids), pairs, duplicates)

@@ -13,11 +13,13 @@ from pathlib import Path
 STANDARD_LIBRARY = "python"
 
 # Tests, vendored copies, generated tables, and parts that some Python builds leave out.
-_LEFT_OUT = re.compile(
-    r"(^|/)(tests?|testing|_testing|idle_test|benchmarks?|externals?|_external|_vendor|vendor|vendored|_bundled"
-    r"|site-packages|dist-packages|__pycache__|idlelib|lib2to3|turtledemo|tkinter|ensurepip|distutils|pydoc_data"
-    r"|config-[^/]*|lib-dynload)(/|$)|(^|/)(test_[^/]*|[^/]*_test|[^/]*_pb2|conftest|_sysconfigdata[^/]*|setup)\.py$"
+_FOLDERS = (
+    "tests?|testing|_testing|idle_test|benchmarks?|externals?|_external|_vendor|vendor|vendored|_bundled|site-packages"
+    "|dist-packages|__pycache__|idlelib|lib2to3|turtledemo|tkinter|ensurepip|distutils|pydoc_data|config-[^/]*"
+    "|lib-dynload"
 )
+_FILES = r"test_[^/]*|[^/]*_test|[^/]*_pb2|conftest|_sysconfigdata[^/]*|setup"
+_LEFT_OUT = re.compile(rf"(^|/)({_FOLDERS})/|(^|/)({_FILES})\.py$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class SourceFile:
 
 
 def source_files(packages: Sequence[str]) -> tuple[list[SourceFile], dict[str, str], list[str]]:
-    """(files, version of each package found, packages that are not installed), all sorted; nothing is imported."""
+    """(files, version of each package found, packages that are not installed), sorted."""
     files = _standard_library()
     versions = {STANDARD_LIBRARY: platform.python_version()}
     absent = []

@@ -20,6 +20,7 @@ from limbeck.types import Floats
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 16 << 20
+_BAD_NPY = (ValueError, OSError, EOFError, TypeError, OverflowError, KeyError, SyntaxError, MemoryError)
 _ID_ENDINGS = (".ids.jsonl", ".ids.txt", ".ids", ".txt")
 
 
@@ -33,8 +34,8 @@ class Vectors:
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.dtype != np.float32 or len(self.ids) != len(self.values):
             raise ShapeError(
-                f"`values` has shape {self.values.shape} and type {self.values.dtype} for {len(self.ids)} ids; "
-                "must be [N, d] float32 with one id a row."
+                f"`values` has shape {self.values.shape} and type {self.values.dtype} for {len(self.ids)} "
+                "ids; must be [N, d] float32 with one id a row."
             )
 
     def __len__(self) -> int:
@@ -51,12 +52,13 @@ class Vectors:
     ) -> Vectors:
         """Open a `.npy` file of [N, d] float16, float32 or float64 and check every row.
 
-        float32 is memory-mapped as it is; other types are converted through a temporary file, so memory stays bounded.
+        float32 is memory-mapped as it is; other types are converted through a temporary file, so memory stays
+        bounded.
 
-        ids     ids, or a file of them: `.jsonl` with one string (or `{"_id": ...}`) a line, otherwise one id a line.
-                None takes `<stem>.ids.jsonl`, `<stem>.ids.txt`, `<stem>.ids` or `<stem>.txt` from beside the file,
+        ids     ids, or a file of them: `.jsonl` with one string or `{"_id": ...}` a line, else one id a line.
+                None takes `<stem>.ids.jsonl`, `<stem>.ids.txt`, `<stem>.ids` or `<stem>.txt` from beside it,
                 and row numbers where there is none.
-        raises  DataError on other types, damaged files, NaN or infinity; ShapeError on wrong widths or id counts
+        raises  DataError on other types, damaged files, NaN or infinity; ShapeError on wrong widths or counts
         """
         path = Path(path)
         stored = open_npy(path)
@@ -70,7 +72,7 @@ class Vectors:
         return cls(names, values)
 
     def save(self, path: Path | str) -> None:
-        """Write `<stem>.npy` and `<stem>.ids.jsonl` beside it; each appears whole or not at all, ids first."""
+        """Write `<stem>.npy`, and `<stem>.ids.jsonl` beside it; each appears whole or not at all."""
         path = Path(path)
         if path.suffix != ".npy":
             raise DataError(f"{path}: expected a name that ends in .npy.")
@@ -83,10 +85,10 @@ class Vectors:
 def check_vectors(
     values: NDArray[Any], *, ids: Ids | None = None, expected_dim: int | None = None, where: str = "vectors"
 ) -> int:
-    """Refuse vectors that search could not use; gives the number of zero vectors, which are counted and logged.
+    """Refuse vectors that search could not use; gives the number of zero vectors, which is logged.
 
     values  [N, d] float; read in chunks of 16 MB
-    raises  ShapeError on a wrong number of axes or width; DataError that names row and id of the first NaN or infinity
+    raises  ShapeError on a wrong number of axes or width; DataError that names the first bad row
     """
     if values.ndim != 2 or values.shape[1] == 0:
         raise ShapeError(f"{where}: has shape {values.shape}; must be [N, d], one vector a row.")
@@ -100,7 +102,7 @@ def check_vectors(
             row = start + int(bad[0])
             count = int((~np.isfinite(chunk[bad[0]])).sum())
             raise DataError(
-                f"{where}: {_named(row, ids)}: expected finite numbers, found {count} that are NaN or infinite.\n\n"
+                f"{where}: {_named(row, ids)}: expected finite numbers, found {count} NaN or infinite.\n\n"
                 "Hint: encode this document again; float16 overflows above 65,504."
             )
         empty = np.flatnonzero(~chunk.any(axis=1))
@@ -128,28 +130,11 @@ def chunks(values: NDArray[Any]) -> Any:
 def open_npy(path: Path) -> NDArray[Any]:
     """A `.npy` file as a read-only memory map of float16, float32 or float64, [N, d]; never unpickles.
 
-    raises  DataError when the file is missing, damaged, or holds another type; ShapeError when it is not [N, d]
+    raises  DataError when it is missing, damaged, or of another type; ShapeError when it is not [N, d]
     """
     if not path.is_file():
         raise DataError(f"{path}: expected a .npy file, found nothing there.")
-    try:
-        stored: NDArray[Any] | None = np.lib.format.open_memmap(path, mode="r")
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        TypeError,
-        OverflowError,
-        KeyError,
-        SyntaxError,
-        MemoryError,
-    ) as error:
-        stored = _empty_npy(path)
-        if stored is None:
-            raise DataError(
-                f"{path}: expected a .npy file of numbers, found: {str(error).splitlines()[0] if str(error) else error!r}."
-                "\n\nHint: write it with np.save(path, vectors.astype(np.float32)); pickled objects are never read."
-            ) from error
+    stored = _mapped_npy(path)
     if stored.dtype.newbyteorder("=") not in (np.float16, np.float32, np.float64):
         raise DataError(f"{path}: expected float16, float32 or float64, found {stored.dtype}.")
     if stored.ndim != 2 or stored.shape[1] == 0:
@@ -157,18 +142,27 @@ def open_npy(path: Path) -> NDArray[Any]:
     return stored
 
 
-def _empty_npy(path: Path) -> NDArray[Any] | None:
-    """A file of no rows is well-formed, but cannot be mapped."""
+def _mapped_npy(path: Path) -> NDArray[Any]:
     try:
         with path.open("rb") as stream:
-            stored: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-    except Exception:  # whatever it is, the file is not usable
-        return None
-    return stored if stored.size == 0 else None
+            version = np.lib.format.read_magic(stream)
+            read_header = np.lib.format.read_array_header_1_0
+            if version != (1, 0):
+                read_header = np.lib.format.read_array_header_2_0
+            shape, _, dtype = read_header(stream)
+        if 0 in shape and not dtype.hasobject:  # a file of no rows is well-formed, but cannot be mapped
+            return np.zeros(shape, dtype)
+        return np.lib.format.open_memmap(path, mode="r")
+    except _BAD_NPY as error:
+        found = str(error).split("\n", 1)[0] or type(error).__name__
+        raise DataError(
+            f"{path}: expected a .npy file of numbers, found: {found}\n\n"
+            "Hint: write it with np.save(path, vectors.astype(np.float32)); pickled objects are never read."
+        ) from error
 
 
 def _as_float32(stored: NDArray[Any]) -> Floats:
-    """The array itself where it is native float32 in C order, otherwise a converted copy in a nameless file."""
+    """The array itself where it is native float32 in C order, else a converted copy in a nameless file."""
     if stored.dtype == np.float32 and stored.dtype.isnative and stored.flags.c_contiguous:
         return stored
     if not stored.size:
@@ -190,7 +184,8 @@ def _ids_for(path: Path, given: Path | str | None, *, count: int) -> Ids:
     there = [candidate for candidate in beside if candidate.is_file()]
     if len(there) > 1:
         raise DataError(
-            f"{path}: expected one file of ids beside it, found {[p.name for p in there]}.\n\nHint: pass ids=."
+            f"{path}: expected one file of ids beside it, found {[p.name for p in there]}.\n\n"
+            "Hint: pass the right one as `ids`."
         )
     return read_ids(there[0]) if there else Ids.numbered(count)
 
