@@ -102,7 +102,10 @@ class CodeBank:
         """The quantiser with the codewords that score as they are now; those that assign are kept."""
         parts = {"score.codewords": self.codewords.detach().numpy().copy()}
         if self.base is not None and self.routing is not None:
-            parts |= {"base": self.base.detach().numpy().copy(), "routing": self.routing.detach().numpy().copy()}
+            parts |= {
+                "base": self.base.detach().numpy().copy(),
+                "routing": self.routing.detach().numpy().copy(),
+            }
         return self.quantiser.with_parts(parts)
 
     def stored(self) -> Codes:
@@ -118,7 +121,9 @@ class Requantised(CodeBank):
     Cost of a call: C·K·d multiply-adds and C·M·K floats.
     """
 
-    def __init__(self, quantiser: ProductQuantiser, codes: Codes, vectors: Floats, *, temperature: float) -> None:
+    def __init__(
+        self, quantiser: ProductQuantiser, codes: Codes, vectors: Floats, *, temperature: float
+    ) -> None:
         super().__init__(quantiser, codes)
         if codes.lists is not None and not quantiser.by_residual:
             raise ConfigError("re-encoding with lists needs `by_residual=True`; found False.")
@@ -128,7 +133,9 @@ class Requantised(CodeBank):
     def __call__(self, ids: Tensor) -> Mapping[str, Reps]:
         import torch
 
-        rotated = torch.from_numpy(self.quantiser.rotate_vectors(np.asarray(self.vectors[ids.reshape(-1).numpy()])))
+        rotated = torch.from_numpy(
+            self.quantiser.rotate_vectors(np.asarray(self.vectors[ids.reshape(-1).numpy()]))
+        )
         target = rotated.reshape(*ids.shape, -1)
         if self.base is not None:
             target = target - torch.nn.functional.embedding(self.lists[ids], self.base)
@@ -139,7 +146,9 @@ class Requantised(CodeBank):
 
         parts, size, width = self.codewords.shape
         sub = target.unflatten(-1, (parts, width))  # [..., M, d/M]
-        closeness = 2 * torch.einsum("...mw,mkw->...mk", sub, self.codewords) - self.codewords.square().sum(-1)
+        closeness = 2 * torch.einsum("...mw,mkw->...mk", sub, self.codewords) - self.codewords.square().sum(
+            -1
+        )
         soft = torch.softmax(closeness / self.temperature, dim=-1)
         hard = torch.nn.functional.one_hot(closeness.argmax(dim=-1), size).to(soft.dtype)
         choice = hard + soft - soft.detach()

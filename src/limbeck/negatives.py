@@ -31,7 +31,9 @@ class TopK:
 
     def __init__(self, ranked: Rows, *, sample: int | None = None, seed: int = 0) -> None:
         if sample is not None and not 1 <= sample <= ranked.shape[1]:
-            raise ConfigError(f"`sample` must lie in 1..{ranked.shape[1]}, the length of the lists; found {sample}.")
+            raise ConfigError(
+                f"`sample` must lie in 1..{ranked.shape[1]}, the length of the lists; found {sample}."
+            )
         self.ranked = ranked
         self.sample = sample
         self.seed = seed
@@ -59,7 +61,9 @@ class Positives:
         self.labels = labels
 
     def __call__(self, batch: Batch) -> Candidates:
-        found = [self.labels.of(int(row)) if row < len(self.labels) else _NOTHING for row in np.asarray(batch.rows)]
+        found = [
+            self.labels.of(int(row)) if row < len(self.labels) else _NOTHING for row in np.asarray(batch.rows)
+        ]
         width = max(1, *(len(documents) for documents, _ in found))
         ids = np.full((len(found), width), -1, dtype=np.int64)
         gains = np.zeros((len(found), width), dtype=np.float32)

@@ -28,7 +28,9 @@ class DenseTeacher:
         import torch
 
         if batch.vectors is None:
-            raise DataError("the dense teacher needs `batch.vectors`, the teacher's own query vectors; found None.")
+            raise DataError(
+                "the dense teacher needs `batch.vectors`, the teacher's own query vectors; found None."
+            )
         with torch.no_grad():
             docs = torch.from_numpy(np.asarray(self.documents[candidates.ids.numpy()]))
             return self.score(Reps.single(batch.vectors), Reps.single(docs))

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from limbeck.data.dataset import Dataset
 from limbeck.data.labels import Labels
 from limbeck.data.queries import Queries
 from limbeck.data.vector_data import VectorData
 from limbeck.encoders.corpus_encoding import KnownEncoder, cache_folder, encode_corpus
-from limbeck.types import Floats, Metric
-
-if TYPE_CHECKING:
-    from limbeck.encoders.stored import StoredVectors
+from limbeck.encoders.texts import Texts, as_texts, text_fingerprint
+from limbeck.types import Floats, Metric, Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +30,9 @@ class Collection:
     """Vectors of one encoder for a corpus and for some splits of its queries."""
 
     dataset: Dataset
-    stored: StoredVectors
+    documents: Floats  # [N, d] float32, memory-mapped
     splits: Mapping[str, Split]
     metric: Metric = "ip"
-
-    @cached_property
-    def documents(self) -> Floats:
-        """[N, d] float32, memory-mapped."""
-        return self.stored.array()
 
     def vector_data(self, *, train: str, dev: str | None, with_labels: bool = False) -> VectorData:
         """What a vector recipe reads: training queries, without their labels unless asked, and a dev split."""
@@ -60,18 +53,22 @@ def encode_dataset(
 
     cost  one pass of the encoder over all texts, the first time; see `encode_corpus`
     """
-    stored = _through_cache(dataset.corpus, dataset.corpus.fingerprint, encoder, "doc", progress=progress)
+    documents = encode_texts(dataset.corpus, encoder, "doc", progress=progress)
     encoded = {}
     for name in splits:
         queries, qrels = dataset.split(name)
-        vectors = _through_cache(queries.texts, queries.fingerprint, encoder, "query", progress=progress)
+        vectors = encode_texts(queries.texts, encoder, "query", progress=progress)
         labels = qrels.rows(queries.ids, dataset.corpus.ids)
-        encoded[name] = Split(queries=queries, vectors=vectors.array(), labels=labels)
-    return Collection(dataset=dataset, stored=stored, splits=encoded)
+        encoded[name] = Split(queries=queries, vectors=vectors, labels=labels)
+    return Collection(dataset=dataset, documents=documents, splits=encoded)
 
 
-def _through_cache(
-    texts: object, fingerprint: str, encoder: KnownEncoder, side: str, *, progress: bool
-) -> StoredVectors:
-    folder = cache_folder(encoder, fingerprint, side)  # type: ignore[arg-type]
-    return encode_corpus(texts, encoder, folder, side=side, progress=progress)  # type: ignore[arg-type]
+def encode_texts(
+    texts: Texts | Sequence[str], encoder: KnownEncoder, side: Side, *, progress: bool = True
+) -> Floats:
+    """[len(texts), d] float32, memory-mapped from the cache; what was encoded before is only opened."""
+    if not len(texts):
+        return np.empty((0, encoder.dim), np.float32)
+    source = as_texts(texts)
+    folder = cache_folder(encoder, text_fingerprint(source), side)
+    return encode_corpus(source, encoder, folder, side=side, progress=progress).array()

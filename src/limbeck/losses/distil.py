@@ -44,8 +44,12 @@ def reverse_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 
     check_shapes(student, teacher, mask)
     left_out = ~mask
-    log_student = torch.log_softmax(student.masked_fill(left_out, -torch.inf), dim=-1).masked_fill(left_out, 0.0)
-    log_teacher = torch.log_softmax(teacher.masked_fill(left_out, -torch.inf), dim=-1).masked_fill(left_out, 0.0)
+    log_student = torch.log_softmax(student.masked_fill(left_out, -torch.inf), dim=-1).masked_fill(
+        left_out, 0.0
+    )
+    log_teacher = torch.log_softmax(teacher.masked_fill(left_out, -torch.inf), dim=-1).masked_fill(
+        left_out, 0.0
+    )
     share = log_student.exp().masked_fill(left_out, 0.0)
     return (share * (log_student - log_teacher)).sum(dim=-1)
 
@@ -105,4 +109,10 @@ def check_shapes(student: Tensor, teacher: Tensor, mask: Tensor) -> None:
     )
 
 
-LOSSES = {"listnet": listnet, "mse": mse, "margin_mse": margin_mse, "ranknet": ranknet, "reverse_kl": reverse_kl}
+LOSSES = {
+    "listnet": listnet,
+    "mse": mse,
+    "margin_mse": margin_mse,
+    "ranknet": ranknet,
+    "reverse_kl": reverse_kl,
+}

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from limbeck.types import Step, Term
 
 
-def distil(loss: DistilLoss, *, scores: str = "docs", teacher: str = "docs", temperature: float = 1.0) -> Term:
+def distil(
+    loss: DistilLoss, *, scores: str = "docs", teacher: str = "docs", temperature: float = 1.0
+) -> Term:
     """`loss` between the student's `scores` and the teacher's, both divided by the same temperature."""
 
     def term(step: Step) -> Tensor:

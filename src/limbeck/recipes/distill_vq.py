@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NEAR_UNIFORM = 0.98  # of the largest possible entropy; the published temperature 1 on unit vectors gives 0.999
+NEAR_UNIFORM = (
+    0.98  # of the largest possible entropy; the published temperature 1 on unit vectors gives 0.999
+)
+
+
+MOST_MADE = 50_000  # training queries made from documents where none were given
 
 
 class NearUniformTeacher(UserWarning):
@@ -104,6 +109,8 @@ class DistillVQ:
         if not 0 <= self.made_queries < 1:
             raise ConfigError(f"`made_queries` is a share in [0, 1); found {self.made_queries}.")
         count = round(len(data.queries) * self.made_queries / (1 - self.made_queries))
+        if len(data.queries) == 0:  # nobody asked anything yet: the documents are all there is to go by
+            count = min(len(data.documents), MOST_MADE)
         if count == 0:
             return np.ascontiguousarray(data.queries, dtype=np.float32)
         return np.concatenate([data.queries, queries_from_documents(data, count, seed=self.seed)])
@@ -133,7 +140,9 @@ class DistillVQ:
         source: Negatives = TopK(ranked, sample=self.sample, seed=self.seed)
         if self.use_labels:
             if data.labels is None:
-                raise ConfigError("`use_labels=True` needs `data.labels`; found None. Give labels, or leave it False.")
+                raise ConfigError(
+                    "`use_labels=True` needs `data.labels`; found None. Give labels, or leave it False."
+                )
             source = Together(source, Positives(data.labels))
         return InBatch(source) if self.in_batch else source
 
@@ -164,7 +173,9 @@ class DistillVQ:
         assert system.teacher is not None
         candidates = system.negatives(batch)
         share = entropy_share(system.teacher(batch, candidates) / temperature, candidates.mask)
-        log.info("temperature %.4g: the teacher's entropy is %.3f of the largest possible", temperature, share)
+        log.info(
+            "temperature %.4g: the teacher's entropy is %.3f of the largest possible", temperature, share
+        )
         if share > NEAR_UNIFORM:
             warnings.warn(
                 f"at temperature {temperature:.4g} the teacher's soft-max is nearly uniform "
@@ -181,7 +192,9 @@ def teacher_lists(data: VectorData, queries: Floats, depth: int) -> tuple[Rows, 
 
     if len(data.documents) < 2:
         raise DataError(f"distillation needs at least two documents; found {len(data.documents)}.")
-    hits = Flat(data.documents, metric=data.metric).search(Reps.single(queries), min(depth, len(data.documents)))
+    hits = Flat(data.documents, metric=data.metric).search(
+        Reps.single(queries), min(depth, len(data.documents))
+    )
     return hits.ids, hits.scores
 
 
@@ -191,7 +204,7 @@ def queries_from_documents(data: VectorData, count: int, *, seed: int) -> Floats
     They ask for documents that no training query asks for, which distillation otherwise pushes down.
     """
     rows = np.sort(np.random.default_rng(seed).permutation(len(data.documents))[:count])
-    shift = data.queries.mean(axis=0) - data.documents.mean(axis=0)
+    shift = data.queries.mean(axis=0) - data.documents.mean(axis=0) if len(data.queries) else np.float32(0)
     return np.asarray(data.documents[rows] + shift, dtype=np.float32)
 
 

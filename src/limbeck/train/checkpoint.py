@@ -83,7 +83,7 @@ class Checkpoint:
             "history": history.as_json(),
             "settings": self.settings,
         }
-        durable.replace_file(folder / POINTER, json.dumps(pointer, indent=1, allow_nan=False).encode())
+        durable.write_file(folder / POINTER, json.dumps(pointer, indent=1, allow_nan=False).encode())
         for old in folder.glob("step-*.safetensors"):
             if old.name != name:
                 old.unlink(missing_ok=True)
@@ -101,7 +101,11 @@ class Checkpoint:
         if not (folder / POINTER).exists():
             return None
         pointer = json.loads((folder / POINTER).read_text())
-        changed = {k for k in {*pointer["settings"], *self.settings} if pointer["settings"].get(k) != self.settings.get(k)}
+        changed = {
+            k
+            for k in {*pointer["settings"], *self.settings}
+            if pointer["settings"].get(k) != self.settings.get(k)
+        }
         if changed:
             raise ConfigError(
                 f"{folder}: this checkpoint was made with other settings of {sorted(changed)}.\n\n"
@@ -110,17 +114,27 @@ class Checkpoint:
         path = folder / pointer["file"]
         data = path.read_bytes() if path.exists() else b""
         if hashlib.sha256(data).hexdigest() != pointer["sha256"]:
-            raise CorruptArtefact(f"{path}: missing or damaged (sha256 differs). Delete {folder} to train from the start.")
+            raise CorruptArtefact(
+                f"{path}: missing or damaged (sha256 differs). Delete {folder} to train from the start."
+            )
         tensors = load(data)
         _copy_into(self.parameters, _under("now.", tensors))
         self._best = _under("best.", tensors)
         for name, parameter in self.parameters.items():
-            state = {key.split(".")[1]: tensors[key] for key in tensors if key.startswith("adam.") and key.endswith(f".{name}")}
+            state = {
+                key.split(".")[1]: tensors[key]
+                for key in tensors
+                if key.startswith("adam.") and key.endswith(f".{name}")
+            }
             if state:
                 self.optimizer.state[parameter] = state
         history = pointer["history"]
         epochs = [Epoch(**epoch) for epoch in history["epochs"]]
-        return State(pointer["step"], pointer["sums"], History(epochs=epochs, before=history["before"], best=history["best"]))
+        return State(
+            pointer["step"],
+            pointer["sums"],
+            History(epochs=epochs, before=history["before"], best=history["best"]),
+        )
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

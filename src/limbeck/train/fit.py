@@ -102,7 +102,9 @@ def fit(
     steps = schedule.epochs * steps_an_epoch
     checkpoint = Checkpoint(system, optimizer, settings={**asdict(schedule), "queries": len(queries)})
     state = checkpoint.resume(folder) if folder else None
-    history = state.history if state else History(before=dev(system) if dev else None, best=0 if dev else None)
+    history = (
+        state.history if state else History(before=dev(system) if dev else None, best=0 if dev else None)
+    )
     if state is None:
         checkpoint.keep_as_best()
     done = state.step if state else 0
@@ -114,7 +116,9 @@ def fit(
             started = time.perf_counter()
             for rows in list(schedule.batches(len(queries), epoch))[done - epoch * steps_an_epoch :]:
                 _set_rate(optimizer, schedule.rate(done, steps))
-                for name, value in _one_step(system, queries.batch(rows), optimizer, step, done, schedule.clip).items():
+                for name, value in _one_step(
+                    system, queries.batch(rows), optimizer, step, done, schedule.clip
+                ).items():
                     sums[name] = sums.get(name, 0.0) + value
                 done += 1
                 bar.update()
@@ -181,12 +185,17 @@ def _optimizer(system: System) -> Optimizer:
     groups = system.groups()
     unknown = sorted(set(system.train) - set(groups))
     if unknown:
-        raise ConfigError(f"`train` names parameter groups that do not exist: {unknown}; there are {sorted(groups)}.")
+        raise ConfigError(
+            f"`train` names parameter groups that do not exist: {unknown}; there are {sorted(groups)}."
+        )
     for name, parameters in groups.items():
         for parameter in parameters:
             parameter.requires_grad_(name in system.train)
     return torch.optim.Adam(
-        [{"params": groups[name], "lr": rate, "full_lr": rate, "name": name} for name, rate in system.train.items()],
+        [
+            {"params": groups[name], "lr": rate, "full_lr": rate, "name": name}
+            for name, rate in system.train.items()
+        ],
         eps=1e-12,  # gradients shrink as vectors grow: 1e-8 would break the invariance under scaling
     )
 
@@ -208,14 +217,22 @@ def _with_epoch(history: History, epoch: Epoch) -> History:
 
 
 def _has_stopped(history: History, patience: int) -> bool:
-    return history.before is not None and history.best is not None and len(history.epochs) - history.best >= patience
+    return (
+        history.before is not None
+        and history.best is not None
+        and len(history.epochs) - history.best >= patience
+    )
 
 
 def _no_search(texts: object, k: int) -> object:
-    raise ConfigError("these negatives are mined with the current system, which this training loop cannot search.")
+    raise ConfigError(
+        "these negatives are mined with the current system, which this training loop cannot search."
+    )
 
 
 def _bar(steps: int, done: int, *, shown: bool) -> object:
     from tqdm import tqdm
 
-    return tqdm(total=steps, initial=done, desc="train", unit="step", delay=2, disable=None if shown else True)
+    return tqdm(
+        total=steps, initial=done, desc="train", unit="step", delay=2, disable=None if shown else True
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from limbeck.contracts import Index, Negatives, PairScore, Score
-from limbeck.types import Batch, Codes, Floats, Reps, Rows, Step, Term
+from limbeck.types import Batch, Floats, Reps, Rows, Step, Term
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,9 @@ class System:
     score: Score
     negatives: Negatives | None = None
     teacher: PairScore | None = None
-    objective: Mapping[str, tuple[float, Term]] = field(default_factory=dict)  # name -> (weight, term); weight 0 = log only
+    objective: Mapping[str, tuple[float, Term]] = field(
+        default_factory=dict
+    )  # name -> (weight, term); weight 0 = log only
     train: Mapping[str, float] = field(default_factory=dict)  # parameter group -> learning rate
     index: Callable[[System], Index] | None = None
 

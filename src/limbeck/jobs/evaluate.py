@@ -1,0 +1,144 @@
+"""How good a saved index is on labelled queries, and how much of exact search it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limbeck.data.dataset import Dataset
+from limbeck.data.run import Run
+from limbeck.errors import ConfigError, DataError
+from limbeck.evaluate import Cost, Report, Row, Scores, compare_systems, measure_search, overlap, score_hits
+from limbeck.retrieve import Searcher
+from limbeck.types import Floats, Hits, Reps
+
+if TYPE_CHECKING:
+    from limbeck.contracts import Index
+    from limbeck.data.labels import Labels
+    from limbeck.encoders.sentence import SentenceEncoder
+
+MEASURES = ("RR@10", "R@100")
+DEPTH = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One index on one set of queries."""
+
+    scores: Scores
+    hits: Hits
+    cost: Cost
+
+
+def judge(
+    index: Index,
+    vectors: Floats,
+    labels: Labels,
+    *,
+    exact: Hits | None,
+    code_bytes: int,
+    build_seconds: float | None = None,
+    effort: float | None = None,
+    measures: Sequence[str] = MEASURES,
+    threads: Sequence[int] = (1, 2),
+) -> Judged:
+    """Search, score, and time an index. With `exact` hits the overlap of the top 10 becomes a measure as well."""
+    hits = index.search(Reps.single(vectors), DEPTH, effort=effort)
+    scores = score_hits(hits, labels, measures)
+    if exact is not None:
+        scores = scores.plus("overlap@10", overlap(hits, exact, k=10)[scores.query_rows])
+    speeds = tuple(measure_search(index, vectors, threads=threads, effort=effort)) if threads else ()
+    cost = Cost(code_bytes, index.nbytes / len(index), build_seconds, speeds)
+    return Judged(scores=scores, hits=hits, cost=cost)
+
+
+def evaluate(
+    folder: Path | str | Searcher,
+    data: Path | str | Dataset,
+    *,
+    split: str = "test",
+    measures: Sequence[str] = MEASURES,
+    effort: float | None = None,
+    teacher: SentenceEncoder | Path | str | None = None,
+    run_to: Path | None = None,
+) -> Report:
+    """A report on one artefact over the labelled queries of a split.
+
+    teacher  also encode the corpus with it (through the cache) and hold the index against exact search:
+             overlap, paired tests and the test of equivalence within half a point
+    run_to   where the TREC run goes
+    raises   DataError when the data set is not the one that was indexed
+    """
+    searcher = folder if isinstance(folder, Searcher) else Searcher.open(folder)
+    dataset = data if isinstance(data, Dataset) else Dataset.open(data)
+    if searcher.encoder is None:
+        raise ConfigError(
+            "this index was made from vectors; only one with a query encoder can be evaluated on text."
+        )
+    _refuse_other_corpus(searcher, dataset)
+    queries, qrels = dataset.split(split)
+    labels = qrels.rows(queries.ids, dataset.corpus.ids)
+    vectors = searcher.encoder.encode(queries.texts, side="query").flat
+    rows, comparisons, exact_hits, exact_scores = [], [], None, None
+    if teacher is not None:
+        exact = _exact(dataset, teacher, searcher, vectors, labels, measures)
+        exact_hits, exact_scores = exact.hits, exact.scores
+        rows.append(Row.of("exact", exact.scores, cost=exact.cost, is_exact=True))
+    name = searcher.manifest.content.get("recipe", {}).get("name", "index")
+    found = judge(
+        searcher.index,
+        vectors,
+        labels,
+        exact=exact_hits,
+        code_bytes=searcher.index.quantiser.code_bytes,
+        effort=effort,
+        measures=measures,
+    )
+    rows.append(Row.of(name, found.scores, cost=found.cost))
+    if exact_scores is not None:
+        comparisons = compare_systems(
+            exact_scores, {name: found.scores}, baseline_name="exact", measures=measures
+        )
+    if run_to is not None:
+        Run.from_hits(queries.ids, dataset.corpus.ids, found.hits).save(run_to)
+    return Report(
+        title=f"{dataset.name}, {split}",
+        rows=tuple(rows),
+        comparisons=tuple(comparisons),
+        queries=len(found.scores),
+        unlabelled=found.scores.unlabelled,
+        notes=(f"{len(dataset.corpus):,} documents",),
+    )
+
+
+def _exact(
+    dataset: Dataset,
+    teacher: SentenceEncoder | Path | str,
+    searcher: Searcher,
+    vectors: Floats,
+    labels: Labels,
+    measures: Sequence[str],
+) -> Judged:
+    from limbeck.encoders.collection import encode_texts
+    from limbeck.encoders.fingerprint import check_pair
+    from limbeck.index.flat import Flat
+    from limbeck.jobs.material import opened_encoder
+
+    encoder = opened_encoder(teacher)
+    assert searcher.encoder is not None
+    check_pair(searcher.encoder.fingerprint, encoder.fingerprint)
+    documents = encode_texts(dataset.corpus, encoder, "doc")
+    index = Flat(documents, metric=searcher.index.quantiser.metric)
+    return judge(index, vectors, labels, exact=None, code_bytes=4 * documents.shape[1], measures=measures)
+
+
+def _refuse_other_corpus(searcher: Searcher, dataset: Dataset) -> None:
+    indexed = searcher.manifest.content.get("data", {}).get("fingerprint")
+    if indexed and indexed != dataset.corpus.fingerprint:
+        raise DataError(
+            f"{dataset.name} holds {len(dataset.corpus)} documents with fingerprint {dataset.corpus.fingerprint[:12]}, "
+            f"but the index was made from {len(searcher)} with {indexed[:12]}: rows would not mean the same documents."
+            "\n\nHint: evaluate with the data set that was distilled, or distil this one."
+        )

@@ -1,0 +1,155 @@
+"""What users hold: a searcher over a saved artefact. Text in, documents out; torch is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.encoders.fingerprint import Fingerprint, check_pair
+from limbeck.errors import ConfigError, DataError, VersionMismatch
+from limbeck.index.compressed import CodeIndex
+from limbeck.index.document_store import FILE, DocumentStore
+from limbeck.index.flat import Flat
+from limbeck.index.store import Manifest, open_current
+from limbeck.types import Floats, Hits, Reps
+
+if TYPE_CHECKING:
+    from limbeck.encoders.corpus_encoding import KnownEncoder
+
+QUERY_ENCODER = "query_encoder"
+INDEX_KINDS = {"codes": CodeIndex, "flat": Flat}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One document that answers a query."""
+
+    rank: int  # from 1
+    id: str
+    score: float  # higher = better
+    title: str
+    text: str
+
+
+class Searcher:
+    """A retriever over an artefact: its index, its query encoder and its documents. Made by `open`.
+
+    Searching from many threads is safe. A search costs one call of the query encoder and one of the index.
+    """
+
+    def __init__(
+        self,
+        index: CodeIndex | Flat,
+        documents: DocumentStore,
+        manifest: Manifest,
+        encoder: KnownEncoder | None,
+    ) -> None:
+        self.index = index
+        self.documents = documents
+        self.manifest = manifest
+        self.encoder = encoder
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str,
+        *,
+        encoder: KnownEncoder | None = None,
+        verify: bool = True,
+        threads: int | None = None,
+    ) -> Self:
+        """The artefact in `folder`, after every file in it passed its sha256.
+
+        encoder  answers instead of the one in the artefact; refused unless it makes the same vector space
+        verify   False skips the hashes, not the sizes
+        threads  of one search; None leaves it to faiss and ONNX Runtime
+        raises   CorruptArtefact, VersionMismatch or EncoderMismatch; nothing is read before it was checked
+        """
+        generation, manifest = open_current(Path(folder), verify=verify)
+        kind = manifest.content.get("index")
+        if kind not in INDEX_KINDS:
+            raise VersionMismatch(
+                f"{generation}: holds an index of kind {kind!r}; this build reads {sorted(INDEX_KINDS)}."
+            )
+        index = INDEX_KINDS[kind].open(generation)
+        index.threads = threads
+        if encoder is None and (generation / QUERY_ENCODER).is_dir():
+            from limbeck.encoders.onnx import OnnxEncoder
+
+            encoder = OnnxEncoder.open(generation / QUERY_ENCODER, threads=threads)
+        if encoder is not None:
+            _check_encoder(encoder, manifest, index.dim)
+        return cls(index, DocumentStore(generation / FILE), manifest, encoder)
+
+    def search(
+        self,
+        texts: Sequence[str],
+        k: int = 10,
+        *,
+        effort: float | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Hits:
+        """Rows and scores [len(texts), k] of the best documents; `answers` gives the documents themselves."""
+        if isinstance(texts, str):
+            raise DataError(
+                f"`texts` is one string, {texts[:40]!r}; expected a list of them: search([text], k)."
+            )
+        if self.encoder is None:
+            raise ConfigError(
+                "this index was made from vectors and has no query encoder.\n\n"
+                "Hint: give vectors to `search_vectors`, or open it with `encoder=`."
+            )
+        return self.index.search(self.encoder.encode(texts, side="query"), k, effort=effort, allowed=allowed)
+
+    def search_vectors(
+        self,
+        vectors: Floats,
+        k: int = 10,
+        *,
+        effort: float | None = None,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Hits:
+        """As `search`, from query vectors [B, d] of the encoder that made the index."""
+        return self.index.search(Reps.single(np.asarray(vectors)), k, effort=effort, allowed=allowed)
+
+    def answers(
+        self, texts: Sequence[str], k: int = 10, *, effort: float | None = None
+    ) -> list[list[Answer]]:
+        """The best documents of each text, best first."""
+        return [self._answers(ids, scores) for ids, scores in _pairs(self.search(texts, k, effort=effort))]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        content: Any = self.manifest.content
+        return (
+            f"Searcher({len(self)} documents, {content.get('recipe', {}).get('name', content.get('index'))})"
+        )
+
+    def _answers(self, ids: NDArray[np.int64], scores: Floats) -> list[Answer]:
+        there = ids >= 0
+        documents = self.documents.documents(ids[there].tolist())
+        return [
+            Answer(rank, document.id, float(score), document.title, document.text)
+            for rank, (document, score) in enumerate(zip(documents, scores[there], strict=True), start=1)
+        ]
+
+
+def _pairs(hits: Hits) -> Sequence[tuple[NDArray[np.int64], Floats]]:
+    return list(zip(hits.ids, hits.scores, strict=True))
+
+
+def _check_encoder(encoder: KnownEncoder, manifest: Manifest, dim: int) -> None:
+    made_by = manifest.content.get("encoder")
+    if made_by is not None:
+        check_pair(encoder.fingerprint, Fingerprint.from_json(made_by))
+    elif encoder.dim != dim:
+        raise ConfigError(
+            f"the encoder makes vectors of width {encoder.dim}, but the index holds width {dim}."
+        )
