@@ -1,0 +1,49 @@
+"""Scores against loops; a pool and lists of the same documents score alike."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from limbeck.errors import ShapeError
+from limbeck.scores import dot, for_metric, negative_squared_distance
+from limbeck.types import Reps
+
+
+@pytest.fixture
+def sides() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(3, 5, generator=generator), torch.randn(7, 5, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("metric", "naive"),
+    [("ip", lambda q, d: float(q @ d)), ("l2", lambda q, d: -float((q - d).square().sum()))],
+)
+def test_a_score_is_its_definition_for_every_pair(metric, naive, sides):
+    query, docs = sides
+    found = for_metric(metric)(Reps.single(query), Reps.single(docs[None]))
+    for b in range(3):
+        for c in range(7):
+            assert found[b, c].item() == pytest.approx(naive(query[b], docs[c]), abs=1e-5)  # float32, d = 5
+
+
+@pytest.mark.parametrize("score", [dot, negative_squared_distance])
+def test_a_shared_pool_scores_as_the_same_list_for_each_query(score, sides):
+    query, docs = sides
+    shared = score(Reps.single(query), Reps.single(docs[None]))
+    own = score(Reps.single(query), Reps.single(docs[None].expand(3, -1, -1)))
+    torch.testing.assert_close(shared, own)
+
+
+def test_shapes_that_do_not_fit_are_refused_with_both_shapes(sides):
+    query, docs = sides
+    with pytest.raises(ShapeError, match=r"\[B, 1, d\]"):
+        dot(Reps.single(query), Reps.single(docs))
+    with pytest.raises(ShapeError, match="same B and d"):
+        dot(Reps.single(query), Reps.single(docs[None, :, :4]))
+
+
+def test_reps_with_several_vectors_are_not_flattened_silently():
+    with pytest.raises(ShapeError, match="found 2"):
+        _ = Reps(torch.zeros(3, 2, 5)).flat
