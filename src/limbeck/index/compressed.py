@@ -13,7 +13,7 @@ from limbeck.errors import DataError, ShapeError
 from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
 from limbeck.index.files import load_index, save_index
 from limbeck.index.ties import best_hits
-from limbeck.quantisers.faiss_io import code_scanner, codes_of, query_transform, same, to_faiss
+from limbeck.quantisers.faiss_io import code_scanner, codes_of, plain_index, query_transform, same, to_faiss
 from limbeck.quantisers.faiss_scan import choose_lists, faiss_threads, scan_all, scan_lists
 from limbeck.quantisers.product import ProductQuantiser
 from limbeck.types import Codes, Floats, Hits, Reps, Rows
@@ -148,7 +148,7 @@ class CodeIndex:
         """`index.faiss` (opens in plain faiss) and `quantiser.safetensors` (all parts, settings, hash of the
         first).
         """
-        plain = to_faiss(self.quantiser, self.codes, query_map=self.query_map, routing="base")
+        plain = plain_index(self.quantiser, self.codes, query_map=self.query_map)
         save_index(folder, self.quantiser, plain, query_map=self.query_map)
 
     @classmethod

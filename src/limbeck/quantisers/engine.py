@@ -31,9 +31,10 @@ def finite_floats(
         raise ShapeError(f"`{name}` has shape {array.shape}; must be [rows, dimensions].")
     if dim is not None and array.shape[1] != dim:
         raise ShapeError(f"`{name}` has {array.shape[1]} dimensions; must be {dim}, as it was trained on.")
-    with np.errstate(over="ignore"):  # 1e300 becomes inf in float32 and is refused by the next lines
+    with np.errstate(over="ignore", invalid="ignore"):  # 1e300 becomes inf in float32, refused by the next lines
         floats = np.ascontiguousarray(array, dtype=np.float32)
-    if not np.isfinite(floats.sum(dtype=np.float64)):  # one pass; the row is looked up only when there is one
+        total = floats.sum(dtype=np.float64)
+    if not np.isfinite(total):  # one pass; the row is looked up only when there is one
         bad = np.flatnonzero(~np.isfinite(floats).all(axis=1))
         if len(bad):
             raise DataError(

@@ -47,24 +47,29 @@ def to_faiss(
     """
     if routing == "keep" and not same(quantiser.routing, quantiser.base):
         raise ConfigError(
-            "this quantiser routes queries by vectors of their own; a plain faiss file has base centroids only.\n\n"
+            "queries are routed by vectors of their own; a plain faiss file has base centroids only.\n\n"
             "Hint: `to_faiss(quantiser, codes, routing='base')` drops them, which costs recall at few lists."
+        )
+    if query_map is not None:
+        log.warning(
+            "faiss file holds the learned query map in its rotation; do not add documents to it with faiss"
         )
     if not (
         same(quantiser.assign_codewords, quantiser.score_codewords)
         and same(quantiser.assign_base, quantiser.base)
     ):
-        log.warning("faiss file keeps the codewords that score; do not add documents to it with faiss")
+        log.warning("faiss file keeps the parts that score; do not add documents to it with faiss")
+    return plain_index(quantiser, codes, query_map=query_map)
+
+
+def plain_index(quantiser: ProductQuantiser, codes: Codes, *, query_map: Floats | None) -> Any:
+    """What `to_faiss` gives, whatever is lost by it: the routing vectors and the parts that assign."""
     inner = code_scanner(quantiser, codes)
     turn = query_transform(quantiser, query_map)
     if turn is None:
         return inner
     import faiss
 
-    if query_map is not None:
-        log.warning(
-            "faiss file holds the learned query map in its rotation; do not add documents to it with faiss"
-        )
     outer = faiss.IndexPreTransform(inner)
     transform = faiss.LinearTransform(turn.shape[1], turn.shape[0], NO_BIAS)
     faiss.copy_array_to_vector(np.ascontiguousarray(turn, dtype=np.float32).ravel(), transform.A)
@@ -150,12 +155,16 @@ def from_faiss(index: Any) -> tuple[ProductQuantiser, Codes, Rows]:
         ids = inner_ids if ids is None else ids
     if not isinstance(inner, (faiss.IndexIVFPQ, faiss.IndexPQ)):
         raise ConfigError(
-            f"found a faiss {type(inner).__name__}; can read IndexPQ and IndexIVFPQ, OPQ before them or not.\n\n"
+            f"found a faiss {type(inner).__name__}; can read IndexPQ and IndexIVFPQ, OPQ before or not.\n\n"
             "Hint: build it with a factory string such as 'OPQ16,IVF256,PQ16np'."
         )
     quantiser = _quantiser_of(inner, rotation)
     codes, numbers = codes_of(inner)
-    return quantiser, codes, numbers if ids is None else ids[numbers]
+    if ids is None:
+        return quantiser, codes, numbers
+    order = np.argsort(ids[numbers], kind="stable")
+    lists = None if codes.lists is None else codes.lists[order]
+    return quantiser, Codes(codes.codes[order], lists), ids[numbers][order]
 
 
 def codes_of(index: Any) -> tuple[Codes, Rows]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.errors import ConfigError
 from limbeck.types import Floats, Metric, Rows
 
 ROW_IDS = False  # search_preassigned gives ids, not (list, offset) pairs
@@ -22,6 +23,8 @@ def faiss_threads(threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
+    if threads < 1:
+        raise ConfigError(f"`threads` must be at least 1, or None for all, got {threads!r}.")
     import faiss
 
     before = faiss.omp_get_max_threads()

@@ -233,10 +233,10 @@ class ProductQuantiser:
         if dim % self.sub_vectors == 0:
             return
         fitting = [n for n in range(1, dim + 1) if dim % n == 0 and (n * self.bits) % 8 == 0]
-        near = sorted(sorted(n * self.bits // 8 for n in fitting), key=lambda n: abs(n - self.code_bytes))[:4]
+        near = sorted(sorted(n * self.bits // 8 for n in fitting), key=lambda n: abs(n - self.code_bytes))[:3]
         raise ConfigError(
-            f"`code_bytes`={self.code_bytes} with {self.bits} bits makes {self.sub_vectors} sub-vectors, which must "
-            f"divide the dimension: {dim} % {self.sub_vectors} = {dim % self.sub_vectors}. "
+            f"`code_bytes`={self.code_bytes} with {self.bits} bits makes {self.sub_vectors} sub-vectors, "
+            f"which must divide the dimension: {dim} % {self.sub_vectors} = {dim % self.sub_vectors}. "
             f"Nearest `code_bytes` that do: {sorted(near)}."
         )
 
@@ -264,7 +264,7 @@ class ProductQuantiser:
             )
         if (codes.lists is None) != (self.base is None):
             raise ShapeError(
-                f"codes come with{'out' if codes.lists is None else ''} lists, the quantiser has {self.lists}."
+                f"codes have {'no ' if codes.lists is None else ''}lists, the quantiser has {self.lists}."
             )
         if codes.lists is not None and len(codes.lists) != len(codes.codes):
             raise ShapeError(
