@@ -1,7 +1,7 @@
 """Text to vectors: sentence-transformers models, their ONNX export, and encoding that survives being killed.
 
 Names are loaded when they are first used, so `import limbeck.encoders` needs neither torch nor
-sentence-transformers.
+sentence-transformers. The function `default_teacher` lies in the module of its name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limbeck.encoders.corpus_encoding import cache_folder, encode_corpus
-    from limbeck.encoders.default_teacher import DEFAULT_TEACHER, default_teacher
+    from limbeck.encoders.default_teacher import DEFAULT_TEACHER
     from limbeck.encoders.export import export_onnx
     from limbeck.encoders.fingerprint import Fingerprint, check_pair
     from limbeck.encoders.onnx import OnnxEncoder
@@ -27,7 +27,6 @@ _HOME = {
     "StoredVectors": "stored",
     "cache_folder": "corpus_encoding",
     "check_pair": "fingerprint",
-    "default_teacher": "default_teacher",
     "encode_corpus": "corpus_encoding",
     "export_onnx": "export",
     "text_fingerprint": "texts",
@@ -41,7 +40,6 @@ __all__ = [
     "StoredVectors",
     "cache_folder",
     "check_pair",
-    "default_teacher",
     "encode_corpus",
     "export_onnx",
     "text_fingerprint",

@@ -50,7 +50,7 @@ def check_same(exported: Both, original: Both, texts: Sequence[str]) -> float:
                 raise ExportError(
                     f"the exported encoder differs from torch by {differences[at]:.2e}, allowed is "
                     f"{TOLERANCE:.0e}: encoded {way} as {side}, worst text {probes[rows[at]][:120]!r}.\n\n"
-                    "Nothing was written. Hint: keep the torch encoder (`SentenceEncoder`), and report this model."
+                    "Nothing was written. Hint: stay with the torch encoder (`SentenceEncoder`)."
                 )
             worst = max(worst, float(differences[at]))
     return worst

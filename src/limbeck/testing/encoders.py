@@ -106,8 +106,8 @@ def check_encoder(encoder: CheckedEncoder, texts: Sequence[str], *, tolerance: f
         raise ValueError("check_encoder needs ten texts or more, of three lengths or more")
     vectors = _check_form(encoder, texts)
     scale = tolerance * max(1.0, float(np.abs(vectors).max()))
-    _check_batches(encoder, texts, vectors, scale)
     _check_order(encoder, texts, vectors, scale)
+    _check_batches(encoder, texts, vectors, scale)
     _check_prompts(encoder, texts, scale)
 
 
@@ -139,6 +139,13 @@ def _check_batches(encoder: CheckedEncoder, texts: Sequence[str], vectors: Float
     for batch_size in (1, 3, len(texts)):
         again = encoder.encode(texts, side="doc", batch_size=batch_size).flat
         _near(again, vectors, allowed, f"batch_size={batch_size} changes no vector")
+    alone = np.concatenate([encoder.encode([text], side="doc").flat for text in texts])
+    _near(
+        alone,
+        vectors,
+        allowed,
+        "a text alone has the vector that it has in a batch, so padding changes nothing",
+    )
     longest = max(texts, key=len)
     padded = np.concatenate([encoder.encode([text, longest], side="doc").flat[:1] for text in texts])
     _near(padded, vectors, allowed, "padding beside a long text changes no vector")
