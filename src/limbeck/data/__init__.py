@@ -2,6 +2,8 @@
 
 from limbeck.data.corpus import Corpus, Document
 from limbeck.data.dataset import Dataset
+from limbeck.data.doctor import examine
+from limbeck.data.findings import Finding
 from limbeck.data.ids import Ids
 from limbeck.data.labels import Labels, Qrels
 from limbeck.data.lines import numbered_lines
@@ -13,6 +15,7 @@ __all__ = [
     "Corpus",
     "Dataset",
     "Document",
+    "Finding",
     "Ids",
     "Labels",
     "Qrels",
@@ -20,5 +23,6 @@ __all__ = [
     "Run",
     "Vectors",
     "check_vectors",
+    "examine",
     "numbered_lines",
 ]

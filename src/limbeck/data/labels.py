@@ -64,16 +64,17 @@ class Qrels:
         path = Path(path)
         grades: dict[str, dict[str, int]] = {}
         repeated = negative = 0
-        for line, query, document, grade in _judgements(path):
-            of_query = grades.setdefault(query, {})
-            if of_query.setdefault(document, grade) != grade:
+        for line, judgement in _judgements(path):
+            of_query = grades.setdefault(judgement.query, {})
+            before = of_query.get(judgement.document)
+            if before is not None and before != judgement.grade:
                 raise DataError(
-                    f"{path}:{line}: expected one grade for each pair, found {grade} for {shown(query)} and "
-                    f"{shown(document)}, which had {of_query[document]} before."
+                    f"{path}:{line}: expected one grade for each pair, found {judgement.grade} for "
+                    f"{shown(judgement.query)} and {shown(judgement.document)}, which had {before} before."
                 )
-            repeated += document in of_query and of_query[document] == grade
-            negative += grade < 0
-        repeated -= sum(map(len, grades.values()))
+            of_query[judgement.document] = judgement.grade
+            repeated += before is not None
+            negative += judgement.grade < 0
         if repeated:
             _log.warning("%s: %d pairs come again with the same grade; each is counted once", path, repeated)
         if negative:
@@ -148,29 +149,58 @@ def _starts(counts: NDArray[np.int64]) -> Rows:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def _judgements(path: Path) -> Iterator[tuple[int, str, str, int]]:
-    """(line, query id, document id, grade) of each line."""
-    width = 0
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One line of a label file."""
+
+    query: str
+    document: str
+    grade: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFormat:
+    """How to read a label file, told by its first line: 3 columns (BEIR) or 4 (TREC), perhaps under a header."""
+
+    width: int
+    has_header: bool
+
+    @classmethod
+    def of(cls, first_line: bytes, *, where: str) -> LabelFormat:
+        """Raises DataError when the line has neither 3 nor 4 columns."""
+        columns = _columns(decoded(first_line, where=where))
+        if len(columns) not in (3, 4):
+            raise DataError(
+                f"{where}: expected 3 or 4 columns, found {len(columns)}: {shown(columns)}.{_HINT}"
+            )
+        names_columns = _number(columns[2]) is None and columns[2].strip().isidentifier()
+        return cls(len(columns), len(columns) == 3 and names_columns)
+
+    def parse(self, raw: bytes, where: str) -> Judgement:
+        """Raises DataError on another number of columns, empty ids, and grades that are not whole numbers."""
+        columns = _columns(decoded(raw, where=where))
+        if len(columns) != self.width:
+            raise DataError(
+                f"{where}: expected {self.width} columns as on the first line, found {len(columns)}: "
+                f"{shown(columns)}.{_HINT}"
+            )
+        query, document = columns[0], columns[1 if self.width == 3 else 2]
+        if not query.strip() or not document.strip():
+            raise DataError(f"{where}: expected a query id and a document id, found {shown(columns)}.{_HINT}")
+        return Judgement(query, document, _grade(columns[-1], where))
+
+
+def _judgements(path: Path) -> Iterator[tuple[int, Judgement]]:
+    """(line, what it says) of each line."""
+    form: LabelFormat | None = None
     for line, raw in numbered_lines(path):
         if not raw.strip():
             continue
-        where = f"{path}:{line}"
-        columns = _columns(decoded(raw, where=where))
-        if not width:
-            width = len(columns)
-            if width not in (3, 4):
-                raise DataError(f"{where}: expected 3 or 4 columns, found {width}: {shown(columns)}.{_HINT}")
-            if width == 3 and _number(columns[2]) is None and columns[2].strip().isidentifier():
-                continue  # the header
-        if len(columns) != width:
-            raise DataError(
-                f"{where}: expected {width} columns as on the first line, found {len(columns)}: "
-                f"{shown(columns)}.{_HINT}"
-            )
-        query, document = columns[0], columns[1 if width == 3 else 2]
-        if not query.strip() or not document.strip():
-            raise DataError(f"{where}: expected a query id and a document id, found {shown(columns)}.{_HINT}")
-        yield line, query, document, _grade(columns[-1], where)
+        if form is None:
+            form = LabelFormat.of(raw, where=f"{path}:{line}")
+            if form.has_header:
+                continue
+        yield line, form.parse(raw, f"{path}:{line}")
 
 
 def _columns(text: str) -> list[str]:

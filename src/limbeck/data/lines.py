@@ -20,7 +20,7 @@ from limbeck.errors import DataError
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -35,15 +35,20 @@ def numbered_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
 
 def placed_lines(path: Path | str) -> Iterator[tuple[int, int, bytes]]:
     """(number from 1, byte offset in the uncompressed file, line without byte order mark and line end)."""
-    path = Path(path)
     offset = 0
+    for line, raw in raw_lines(path):
+        skipped = len(BOM) if line == 1 and raw.startswith(BOM) else 0
+        yield line, offset + skipped, raw[skipped:].removesuffix(b"\n").removesuffix(b"\r")
+        offset += len(raw)
+
+
+def raw_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
+    """Each line with its number from 1, just as it stands in the (uncompressed) file."""
     line = 0
     with opened(path) as stream:
         try:
             for line, raw in enumerate(stream, start=1):
-                skipped = len(_BOM) if line == 1 and raw.startswith(_BOM) else 0
-                yield line, offset + skipped, raw[skipped:].removesuffix(b"\n").removesuffix(b"\r")
-                offset += len(raw)
+                yield line, raw
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(
                 f"{path}:{line + 1}: expected a complete gzip file, found damage ({error}).\n\n"

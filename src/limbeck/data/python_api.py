@@ -27,7 +27,7 @@ from limbeck.data.dataset import Dataset
 from limbeck.data.module_splits import SPLITS, drawn, split_of_modules
 from limbeck.data.near_copies import NearCopies
 from limbeck.data.python_source import Snippet, normalised_query
-from limbeck.data.source_files import SourceFile, source_files
+from limbeck.data.source_files import SourceFile, source_files, versions_of
 from limbeck.data.source_pool import parsed_in_order
 from limbeck.errors import ConfigError, DatasetError
 
@@ -133,12 +133,13 @@ def harvest(
         raise ConfigError(
             f"`size` must be {MIN_SIZE} or more, so that each split can be measured; found {size}."
         )
-    files, versions, absent = source_files(PACKAGES if packages is None else packages)
+    names = PACKAGES if packages is None else packages
+    versions, absent = versions_of(names)
     if absent and packages is not None:
         raise DatasetError(f"expected installed packages, found none named {', '.join(absent)}.")
     if absent:
         _log.warning("%s: packages that are not installed are left out: %s", NAME, ", ".join(absent))
-    found = _gather(files, size=size, seed=seed)
+    found = _gather(source_files(names), size=size, seed=seed)
     total = sum(map(len, found.kept.values()))
     if size is not None and total < size:
         _log.warning(
@@ -159,7 +160,7 @@ def cached(size: int | None = None, seed: int = 0, *, packages: Sequence[str] | 
     Kept apart by size, seed, and the versions of Python and of all packages read.
     """
     names = PACKAGES if packages is None else packages
-    _, versions, _ = source_files(names)
+    versions, _ = versions_of(names)
     key = content_hash([[json.dumps([RULES, size, seed, sorted(versions.items())])]])[:16]
     folder = cache_folder() / NAME / f"{'all' if size is None else size}-{seed}-{key}"
     if (folder / "manifest.json").is_file():

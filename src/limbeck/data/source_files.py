@@ -32,21 +32,26 @@ class SourceFile:
     size: int  # bytes
 
 
-def source_files(packages: Sequence[str]) -> tuple[list[SourceFile], dict[str, str], list[str]]:
-    """(files, version of each package found, packages that are not installed), sorted."""
+def source_files(packages: Sequence[str]) -> list[SourceFile]:
+    """The files of the standard library and of those packages that are installed, sorted by module."""
     files = _standard_library()
+    for name in sorted(versions_of(packages)[0], key=str.lower):
+        if name != STANDARD_LIBRARY:
+            files += _of_distribution(name, metadata.distribution(name))
+    unique = {file.module: file for file in reversed(files)}  # the first package that holds a module keeps it
+    return [unique[module] for module in sorted(unique)]
+
+
+def versions_of(packages: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """(version of Python and of each installed package, packages that are not installed), both sorted."""
     versions = {STANDARD_LIBRARY: platform.python_version()}
     absent = []
-    for name in sorted(set(packages), key=str.lower):
+    for name in sorted(set(packages)):
         try:
-            distribution = metadata.distribution(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             absent.append(name)
-            continue
-        versions[name] = distribution.version
-        files += _of_distribution(name, distribution)
-    unique = {file.module: file for file in reversed(files)}  # the first package that holds a module keeps it
-    return [unique[module] for module in sorted(unique)], versions, absent
+    return dict(sorted(versions.items())), absent
 
 
 def _standard_library() -> list[SourceFile]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def check_vectors(
     return zeros
 
 
-def chunks(values: NDArray[Any]) -> Any:
+def chunks(values: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
     """(first row, rows) in turn, about 16 MB each."""
     step = max(1, _CHUNK_BYTES // max(1, values.shape[1] * values.itemsize))
     for start in range(0, len(values), step):
@@ -178,22 +179,26 @@ def _as_float32(stored: NDArray[Any]) -> Floats:
 
 
 def _ids_for(path: Path, given: Path | str | None, *, count: int) -> Ids:
-    if given is not None:
-        return read_ids(Path(given))
+    file = ids_beside(path) if given is None else Path(given)
+    return Ids.numbered(count) if file is None else read_ids(file)
+
+
+def ids_beside(path: Path) -> Path | None:
+    """The file of ids that belongs to `path`, or None. raises DataError when there are two."""
     beside = [path.with_name(path.stem + ending) for ending in _ID_ENDINGS]
     there = [candidate for candidate in beside if candidate.is_file()]
     if len(there) > 1:
         raise DataError(
-            f"{path}: expected one file of ids beside it, found {[p.name for p in there]}.\n\n"
+            f"{path}: expected one file of ids beside it, found {', '.join(file.name for file in there)}.\n\n"
             "Hint: pass the right one as `ids`."
         )
-    return read_ids(there[0]) if there else Ids.numbered(count)
+    return there[0] if there else None
 
 
 def read_ids(path: Path) -> Ids:
     """Ids from `.jsonl` (a string, or a record with `_id`, a line) or from plain lines. raises DataError."""
 
-    def lines() -> Any:
+    def lines() -> Iterator[str]:
         for line, raw in numbered_lines(path):
             where = f"{path}:{line}"
             if ".jsonl" not in path.suffixes:
