@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from limbeck.errors import ConfigError, CorruptArtefact, DataError
-from limbeck.quantisers import ProductQuantiser
-from limbeck.quantisers import faiss_io
+from limbeck.quantisers import ProductQuantiser, faiss_io
 from limbeck.quantisers.faiss_io import faiss_bytes, from_faiss, read_faiss, to_faiss
 from limbeck.testing import clustered
 from limbeck.types import Codes
 
 KINDS = [
-    dict(bits=bits, rotate=rotate, lists=lists, metric=metric, by_residual=by_residual)
+    {"bits": bits, "rotate": rotate, "lists": lists, "metric": metric, "by_residual": by_residual}
     for bits, rotate, metric in product([4, 8], [False, True], ["ip", "l2"])
     for lists, by_residual in [(None, True), (9, True), (9, False)]
 ]

@@ -21,7 +21,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from limbeck.errors import CorruptArtefact, DataError, StorageError, VersionMismatch
@@ -208,6 +208,11 @@ def _parse_manifest(data: bytes, path: Path) -> Manifest:
         fields = json.loads(data)
         _check_version(fields["format_version"], path, written_by=f"Limbeck {fields['written_by']}")
         files = {name: FileEntry(int(e["size"]), str(e["sha256"])) for name, e in fields["files"].items()}
+        outside = [
+            name for name in files if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
+        ]
+        if outside:
+            raise CorruptArtefact(f"{path} names files outside of the artefact: {outside[:3]}.")
         return Manifest(fields["format_version"], fields["written_by"], files, fields["content"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptArtefact(f"{path} is no manifest: {error}.") from error
