@@ -14,6 +14,8 @@ from limbeck.data.lines import decoded, numbered_lines, shown
 from limbeck.errors import DataError, ShapeError
 from limbeck.types import Floats, Hits, Rows
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -169,7 +171,7 @@ def _answer(raw: bytes, where: str) -> tuple[str, str, float]:
         score = float(columns[4])
     except ValueError:
         score = math.nan
-    if not math.isfinite(score):
+    if not abs(score) <= _LARGEST:
         raise DataError(f"{where}: expected a finite score in column 5, found {shown(columns[4])}.")
     return columns[0], columns[2], score
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,11 @@ from limbeck.types import Floats
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 16 << 20
-_BAD_NPY = (ValueError, OSError, EOFError, TypeError, OverflowError, KeyError, SyntaxError, MemoryError)
+# All that numpy raises on headers with flipped bytes, found by mutation; RuntimeError covers RecursionError.
+_BAD_NPY = (
+    *(ValueError, OSError, EOFError, TypeError, OverflowError, LookupError, SyntaxError, MemoryError),
+    *(AttributeError, RuntimeError, tokenize.TokenError),
+)
 _ID_ENDINGS = (".ids.jsonl", ".ids.txt", ".ids", ".txt")
 
 
