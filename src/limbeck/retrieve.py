@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from limbeck.encoders.corpus_encoding import KnownEncoder
 
 QUERY_ENCODER = "query_encoder"
-INDEX_KINDS = {"codes": CodeIndex, "flat": Flat}
+INDEX_KINDS: dict[str, type[CodeIndex] | type[Flat]] = {"codes": CodeIndex, "flat": Flat}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,18 @@ class Searcher:
         self, texts: Sequence[str], k: int = 10, *, effort: float | None = None
     ) -> list[list[Answer]]:
         """The best documents of each text, best first."""
-        return [self._answers(ids, scores) for ids, scores in _pairs(self.search(texts, k, effort=effort))]
+        return self.answers_of(self.search(texts, k, effort=effort))
+
+    def answers_of(self, hits: Hits) -> list[list[Answer]]:
+        """The documents behind hits: what `search` or `search_vectors` found, for people to read."""
+        return [self._answers(ids, scores) for ids, scores in zip(hits.ids, hits.scores, strict=True)]
+
+    @property
+    def codes(self) -> CodeIndex:
+        """The index, where it is one of codes. raises ConfigError where it holds the vectors themselves"""
+        if not isinstance(self.index, CodeIndex):
+            raise ConfigError("this artefact holds whole vectors, not codes; expected a compressed index.")
+        return self.index
 
     def __len__(self) -> int:
         return len(self.index)
@@ -139,10 +150,6 @@ class Searcher:
             Answer(rank, document.id, float(score), document.title, document.text)
             for rank, (document, score) in enumerate(zip(documents, scores[there], strict=True), start=1)
         ]
-
-
-def _pairs(hits: Hits) -> Sequence[tuple[NDArray[np.int64], Floats]]:
-    return list(zip(hits.ids, hits.scores, strict=True))
 
 
 def _check_encoder(encoder: KnownEncoder, manifest: Manifest, dim: int) -> None:

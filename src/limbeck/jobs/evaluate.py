@@ -63,6 +63,7 @@ def evaluate(
     effort: float | None = None,
     teacher: SentenceEncoder | Path | str | None = None,
     run_to: Path | None = None,
+    progress: bool = True,
 ) -> Report:
     """A report on one artefact over the labelled queries of a split.
 
@@ -83,7 +84,7 @@ def evaluate(
     vectors = searcher.encoder.encode(queries.texts, side="query").flat
     rows, comparisons, exact_hits, exact_scores = [], [], None, None
     if teacher is not None:
-        exact = _exact(dataset, teacher, searcher, vectors, labels, measures)
+        exact = _exact(dataset, teacher, searcher, vectors, labels, measures, progress=progress)
         exact_hits, exact_scores = exact.hits, exact.scores
         rows.append(Row.of("exact", exact.scores, cost=exact.cost, is_exact=True))
     name = searcher.manifest.content.get("recipe", {}).get("name", "index")
@@ -92,7 +93,7 @@ def evaluate(
         vectors,
         labels,
         exact=exact_hits,
-        code_bytes=searcher.index.quantiser.code_bytes,
+        code_bytes=searcher.codes.quantiser.code_bytes,
         effort=effort,
         measures=measures,
     )
@@ -120,6 +121,8 @@ def _exact(
     vectors: Floats,
     labels: Labels,
     measures: Sequence[str],
+    *,
+    progress: bool,
 ) -> Judged:
     from limbeck.encoders.collection import encode_texts
     from limbeck.encoders.fingerprint import check_pair
@@ -129,8 +132,8 @@ def _exact(
     encoder = opened_encoder(teacher)
     assert searcher.encoder is not None
     check_pair(searcher.encoder.fingerprint, encoder.fingerprint)
-    documents = encode_texts(dataset.corpus, encoder, "doc")
-    index = Flat(documents, metric=searcher.index.quantiser.metric)
+    documents = encode_texts(dataset.corpus, encoder, "doc", progress=progress)
+    index = Flat(documents, metric=searcher.codes.quantiser.metric)
     return judge(index, vectors, labels, exact=None, code_bytes=4 * documents.shape[1], measures=measures)
 
 

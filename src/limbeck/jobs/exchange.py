@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from limbeck.data.ids import Ids
 from limbeck.data.vectors import read_ids
@@ -18,15 +18,18 @@ from limbeck.quantisers.faiss_io import faiss_bytes, from_faiss, read_faiss
 from limbeck.retrieve import Searcher
 
 
-def export_faiss(folder: Path | str, out: Path | str) -> tuple[Path, Path]:
+def export_faiss(
+    folder: Path | str, out: Path | str, *, routing: Literal["keep", "base"] = "keep"
+) -> tuple[Path, Path]:
     """`out` as a plain faiss file with the same codes and scores, and its ids, one JSON string a line, beside it.
 
     Row n of the faiss index is line n of the ids. Codes are copied, never decoded and encoded again.
-    raises  ExportError for what plain faiss cannot hold: routing vectors apart from the base centroids
+    routing  "base" drops routing vectors that differ from the base centroids: plain faiss cannot hold both
+    raises   ConfigError where there are such vectors and `routing` is "keep"; StorageError where nothing can be written
     """
     searcher, out = Searcher.open(folder), Path(out)
     ids_path = out.with_name(f"{out.stem}.ids.jsonl")
-    write_file(out, faiss_bytes(searcher.index.to_faiss()))
+    write_file(out, faiss_bytes(searcher.codes.to_faiss(routing=routing)))
     lines = (json.dumps(identifier) + "\n" for identifier in searcher.documents.ids())
     write_file(ids_path, "".join(lines).encode())
     return out, ids_path

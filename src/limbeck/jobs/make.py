@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -10,12 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limbeck.cache import cache_root
+from limbeck.data.dataset import Dataset
 from limbeck.data.ids import Ids
 from limbeck.data.records import Document
+from limbeck.data.vectors import Vectors
+from limbeck.errors import ConfigError, StorageError
 from limbeck.index.document_store import FILE as DOCUMENTS
 from limbeck.index.document_store import DocumentStore
-from limbeck.index.store import publish
-from limbeck.jobs.material import CorpusLike, Material, QueriesLike, Similarity, gather
+from limbeck.index.store import CURRENT, GENERATION, publish
+from limbeck.jobs.material import (
+    CorpusLike,
+    Material,
+    QueriesLike,
+    Similarity,
+    gather,
+    opened_corpus,
+    opened_encoder,
+)
 from limbeck.retrieve import QUERY_ENCODER, Searcher
 
 if TYPE_CHECKING:
@@ -24,6 +36,7 @@ if TYPE_CHECKING:
     from limbeck.recipes.compress import OPQ, PQ
     from limbeck.recipes.distill_vq import DistillVQ
     from limbeck.train.fit import History
+    from limbeck.train.system import System
 
     Recipe: TypeAlias = PQ | OPQ | DistillVQ
 
@@ -54,29 +67,110 @@ def distil(
     """
     from limbeck.recipes.distill_vq import DistillVQ
 
+    out = Path(out)
+    refuse_unwritable(out)
+    refuse_other_folder(out)
     recipe = recipe or DistillVQ()
     if code_bytes is not None:
         recipe = replace(recipe, code_bytes=code_bytes)
-    material = gather(corpus, queries, teacher=teacher, similarity=similarity, progress=progress)
-    return make(material, recipe, Path(out), checkpoints=Path(checkpoints) if checkpoints else None)
+    opened = opened_corpus(corpus)
+    if isinstance(opened, Vectors):
+        width, documents = opened.dim, len(opened)
+    else:
+        teacher = opened_encoder(teacher)
+        width = teacher.dim
+        documents = len(opened.corpus if isinstance(opened, Dataset) else opened)
+    refuse_unfitting(recipe, documents=documents, width=width)
+    material = gather(opened, queries, teacher=teacher, similarity=similarity, progress=progress)
+    return make(
+        material, recipe, out, checkpoints=Path(checkpoints) if checkpoints else None, progress=progress
+    )
 
 
-def make(material: Material, recipe: Recipe, out: Path, *, checkpoints: Path | None = None) -> Searcher:
+def refuse_unwritable(out: Path) -> None:
+    """Raises StorageError where `out` cannot become a folder that we write to: now, not after hours of work."""
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise StorageError(f"cannot write {out}: {nearest} is a file; expected a folder, or nothing there.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise StorageError(f"cannot write {out} as uid {os.getuid()}: {nearest} is not writable.")
+
+
+def refuse_other_folder(out: Path) -> None:
+    """Raises ConfigError where `out` holds other things than an artefact, among which a new one would be lost."""
+    if not out.is_dir() or (out / CURRENT).exists() or any(out.glob(f"{GENERATION}*")):
+        return
+    others = sorted(entry.name for entry in out.iterdir() if not entry.name.startswith("."))
+    if others:
+        raise ConfigError(
+            f"{out}: holds other files ({', '.join(others[:3])}); expected an empty folder, an index, or nothing there."
+            f"\n\nHint: give a folder of its own, such as {out / 'index'}."
+        )
+
+
+def refuse_unfitting(recipe: Recipe, *, documents: int, width: int) -> None:
+    """Raises ConfigError where the constants cannot work with these vectors: before they are encoded."""
+    from limbeck.quantisers.product import ProductQuantiser
+
+    quantiser = ProductQuantiser(code_bytes=recipe.code_bytes, bits=recipe.bits, lists=recipe.lists)
+    quantiser.check_fits(documents, width)
+    if recipe.lists is not None and recipe.lists > documents:
+        raise ConfigError(
+            f"`lists` is {recipe.lists}, but there are {documents} documents; each list needs one.\n\n"
+            f"Hint: about the square root of their number is usual: {round(documents**0.5)}."
+        )
+
+
+def make(
+    material: Material,
+    recipe: Recipe,
+    out: Path,
+    *,
+    checkpoints: Path | None = None,
+    progress: bool = True,
+) -> Searcher:
     """Run a recipe on gathered material and publish the artefact."""
     from limbeck.recipes.distill_vq import DistillVQ
 
     started = time.perf_counter()
     histories: list[History] = []
     if isinstance(recipe, DistillVQ):
-        system = recipe.run(material.vectors, folder=checkpoints, on_history=histories.append)
+        system = recipe.run(
+            material.vectors, folder=checkpoints, on_history=histories.append, progress=progress
+        )
     else:
         system = recipe.run(material.vectors)
+    index = built(system)
+    seconds = time.perf_counter() - started
+    return publish_index(
+        index, material, recipe, out, history=histories[0] if histories else None, seconds=seconds
+    )
+
+
+def built(system: System) -> CodeIndex:
+    """The index over what a recipe of this kind left."""
+    from limbeck.index.compressed import CodeIndex
+
     index = system.build()
+    assert isinstance(index, CodeIndex)
+    return index
+
+
+def publish_index(
+    index: CodeIndex,
+    material: Material,
+    recipe: Recipe,
+    out: Path,
+    *,
+    history: History | None,
+    seconds: float,
+) -> Searcher:
+    """The artefact of an index that a recipe made in so many seconds, opened as a user would open it."""
     content = {
         "index": "codes",
         "recipe": {"name": type(recipe).__name__, "constants": asdict(recipe)},
-        "training": histories[0].as_json() if histories else None,
-        "build_seconds": round(time.perf_counter() - started, 2),
+        "training": history.as_json() if history else None,
+        "build_seconds": round(seconds, 2),
         "data": {"name": material.name, "fingerprint": material.fingerprint, "documents": len(material.ids)},
         "encoder": material.encoder.fingerprint.to_json() if material.encoder else None,
         "metric": material.vectors.metric,
@@ -111,4 +205,5 @@ def exported(encoder: SentenceEncoder, sample_texts: Sequence[str]) -> Path:
 
 
 def bare_documents(ids: Ids) -> Iterator[Document]:
+    """Documents without text, for indexes that were made from vectors."""
     return (Document(identifier) for identifier in ids)

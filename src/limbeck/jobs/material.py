@@ -17,6 +17,7 @@ from limbeck.data.queries import Queries
 from limbeck.data.vector_data import VectorData
 from limbeck.data.vectors import Vectors
 from limbeck.errors import ConfigError, DataError
+from limbeck.jobs.encode import is_encoded, open_vectors
 from limbeck.types import Floats, Metric
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ def opened_corpus(corpus: CorpusLike) -> Corpus | Dataset | Vectors:
     if not isinstance(corpus, (str, Path)):
         return corpus
     path = Path(corpus)
-    if path.is_dir():
-        return Dataset.open(path)
-    return Vectors.open(path) if path.suffix == ".npy" else Corpus.open(path)
+    if path.suffix == ".npy" or is_encoded(path):
+        return open_vectors(path)
+    return Dataset.open(path) if path.is_dir() else Corpus.open(path)
 
 
 def opened_encoder(teacher: Path | str | SentenceEncoder | None) -> SentenceEncoder:
@@ -179,7 +180,7 @@ def _from_vectors(
             "Hint: give similarity='cosine' for normalised vectors, 'dot' for inner products, or 'l2'."
         )
     if isinstance(queries, (str, Path)):
-        queries = Vectors.open(queries)
+        queries = open_vectors(Path(queries))
     if queries is not None and not isinstance(queries, Vectors):
         raise ConfigError("the corpus is ready vectors, so the queries must be vectors too: a .npy file.")
     asked = queries.values if queries is not None else np.empty((0, documents.dim), np.float32)

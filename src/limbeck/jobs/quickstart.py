@@ -16,12 +16,15 @@ import numpy as np
 
 from limbeck.evaluate import Report, Row, adjust, compare_systems, peak_memory
 from limbeck.jobs.evaluate import Judged, judge
-from limbeck.retrieve import Answer, Searcher
+from limbeck.retrieve import Answer
 
 if TYPE_CHECKING:
     from limbeck.data.dataset import Dataset
+    from limbeck.data.vector_data import VectorData
     from limbeck.encoders.collection import Collection
-    from limbeck.encoders.sentence import SentenceEncoder
+    from limbeck.index.compressed import CodeIndex
+    from limbeck.jobs.make import Recipe
+    from limbeck.train.fit import History
 
 SIZES = (16, 32)  # code bytes
 QUESTIONS = (
@@ -30,6 +33,17 @@ QUESTIONS = (
     "parse a date string into a datetime object",
 )
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """One method at one size."""
+
+    method: str
+    recipe: Recipe
+    index: CodeIndex
+    seconds: float
+    history: History | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +57,9 @@ class Outcome:
     peak_bytes: int
 
 
-def quickstart(out: Path, *, documents: int = 8000, seed: int = 0, say: Say = lambda text: None) -> Outcome:
+def quickstart(
+    out: Path, *, documents: int = 8000, seed: int = 0, say: Say = lambda text: None, progress: bool = True
+) -> Outcome:
     """Run the whole main job and leave the artefact, report.md, report.json and quality.png in `out`.
 
     documents  200 to 50,000
@@ -53,6 +69,8 @@ def quickstart(out: Path, *, documents: int = 8000, seed: int = 0, say: Say = la
     from limbeck.data.python_api import cached
     from limbeck.encoders.collection import encode_dataset
     from limbeck.encoders.sentence import SentenceEncoder
+    from limbeck.jobs.make import publish_index
+    from limbeck.jobs.material import material_of
 
     started = time.perf_counter()
     say(f"Harvesting {documents:,} functions and classes from the standard library and installed packages")
@@ -62,10 +80,17 @@ def quickstart(out: Path, *, documents: int = 8000, seed: int = 0, say: Say = la
         f"Encoding {len(dataset.corpus):,} documents and {len(dataset.queries):,} queries with MiniLM "
         f"({encoder.fingerprint.precision})"
     )
-    collection = encode_dataset(dataset, encoder, ("train", "dev", "test"))
-    report = _report(dataset, collection, seed=seed, say=say)
-    say("Saving the 32-byte index with its query encoder in ONNX, and asking it")
-    searcher = _artefact(out / "index", collection, encoder, seed=seed)
+    collection = encode_dataset(dataset, encoder, ("train", "dev", "test"), progress=progress)
+    report, best = _report(dataset, collection, seed=seed, say=say)
+    say(f"Saving the {SIZES[-1]}-byte index with its query encoder in ONNX, and asking it")
+    searcher = publish_index(
+        best.index,
+        material_of(collection, encoder),
+        best.recipe,
+        out / "index",
+        history=best.history,
+        seconds=best.seconds,
+    )
     answers = list(zip(QUESTIONS, searcher.answers(QUESTIONS, 3), strict=True))
     _write(out, report)
     return Outcome(
@@ -77,10 +102,9 @@ def quickstart(out: Path, *, documents: int = 8000, seed: int = 0, say: Say = la
     )
 
 
-def _report(dataset: Dataset, collection: Collection, *, seed: int, say: Say) -> Report:
+def _report(dataset: Dataset, collection: Collection, *, seed: int, say: Say) -> tuple[Report, Compressed]:
+    """The table of all methods at all sizes, and the largest distilled index."""
     from limbeck.index.flat import Flat
-    from limbeck.recipes.compress import OPQ, PQ
-    from limbeck.recipes.distill_vq import DistillVQ
 
     test = collection.splits["test"]
     data = collection.vector_data(train="train", dev="dev")
@@ -90,26 +114,18 @@ def _report(dataset: Dataset, collection: Collection, *, seed: int, say: Say) ->
     rows = [Row.of("exact", exact.scores, cost=exact.cost, is_exact=True)]
     comparisons = []
     for size in SIZES:
-        judged: dict[str, Judged] = {}
-        start = None
-        for recipe in (
-            PQ(code_bytes=size, seed=seed),
-            OPQ(code_bytes=size, seed=seed),
-            DistillVQ(code_bytes=size, seed=seed),
-        ):
-            method = {"PQ": "PQ", "OPQ": "OPQ", "DistillVQ": "Distill-VQ"}[type(recipe).__name__]
-            say(f"{method} at {size} bytes")
-            begun = time.perf_counter()
-            system = recipe.run(data, start) if isinstance(recipe, DistillVQ) else recipe.run(data)
-            start = system  # Distill-VQ starts from OPQ's codes
-            judged[method] = judge(
-                system.build(),
+        made = _compressed(data, size, seed=seed, say=say)
+        judged = {
+            one.method: judge(
+                one.index,
                 test.vectors,
                 test.labels,
                 exact=exact.hits,
                 code_bytes=size,
-                build_seconds=time.perf_counter() - begun,
+                build_seconds=one.seconds,
             )
+            for one in made
+        }
         rows += [
             Row.of(f"{method} {size}", found.scores, cost=found.cost, method=method)
             for method, found in judged.items()
@@ -120,27 +136,42 @@ def _report(dataset: Dataset, collection: Collection, *, seed: int, say: Say) ->
             baseline_name=f"OPQ {size}",
             measures=("RR@10", "overlap@10"),
         )
-    return Report(
+    report = Report(
         title="python-api, held-out queries",
         rows=tuple(rows),
         comparisons=tuple(adjust(comparisons)),
         queries=len(exact.scores),
         notes=(f"{len(dataset.corpus):,} documents, {len(data.queries):,} training queries without labels",),
     )
+    return report, made[-1]
+
+
+def _compressed(data: VectorData, size: int, *, seed: int, say: Say) -> list[Compressed]:
+    """PQ, OPQ, and Distill-VQ over OPQ's codes; its seconds count those of the OPQ that it starts from."""
+    from limbeck.jobs.make import built
+    from limbeck.recipes.compress import OPQ, PQ
+    from limbeck.recipes.distill_vq import DistillVQ
+
+    made = []
+    for method, recipe in (("PQ", PQ(code_bytes=size, seed=seed)), ("OPQ", OPQ(code_bytes=size, seed=seed))):
+        say(f"{method} at {size} bytes")
+        begun = time.perf_counter()
+        system = recipe.run(data)
+        index = built(system)
+        made.append(Compressed(method, recipe, index, time.perf_counter() - begun))
+    say(f"Distill-VQ at {size} bytes")
+    begun, before = time.perf_counter(), made[-1].seconds
+    distilled = DistillVQ(code_bytes=size, seed=seed)
+    histories: list[History] = []
+    index = built(distilled.run(data, system, on_history=histories.append))
+    seconds = before + time.perf_counter() - begun
+    return [*made, Compressed("Distill-VQ", distilled, index, seconds, histories[0])]
 
 
 def _with_itself(exact: Judged) -> Judged:
     """Exact search agrees with itself: the column is filled, so that tables have no hole."""
     ones = np.ones(len(exact.scores))
     return Judged(scores=exact.scores.plus("overlap@10", ones), hits=exact.hits, cost=exact.cost)
-
-
-def _artefact(out: Path, collection: Collection, encoder: SentenceEncoder, *, seed: int) -> Searcher:
-    from limbeck.jobs.make import make
-    from limbeck.jobs.material import material_of
-    from limbeck.recipes.distill_vq import DistillVQ
-
-    return make(material_of(collection, encoder), DistillVQ(code_bytes=SIZES[-1], seed=seed), out)
 
 
 def _write(out: Path, report: Report) -> None:

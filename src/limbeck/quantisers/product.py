@@ -105,9 +105,7 @@ class ProductQuantiser:
         fit.
         """
         sample = self._training_sample(vectors, seed=seed)
-        self._check_divides(sample.shape[1])
-        if len(sample) < 2**self.bits:
-            raise ConfigError(self._too_few(len(sample)))
+        self.check_fits(len(sample), sample.shape[1])
         rotation = (
             learn_rotation(sample, self.sub_vectors, bits=self.bits, seed=seed) if self.rotate else None
         )
@@ -228,6 +226,12 @@ class ProductQuantiser:
             return finite_floats(vectors, name="vectors")
         rows = np.random.default_rng(seed).choice(len(vectors), size=wanted, replace=False)
         return finite_floats(vectors[np.sort(rows)], name="vectors")
+
+    def check_fits(self, vectors: int, dim: int) -> None:
+        """Raises ConfigError where `fit` would refuse this many vectors of this width; cheap, so ask it first."""
+        self._check_divides(dim)
+        if vectors < 2**self.bits:
+            raise ConfigError(self._too_few(vectors))
 
     def _check_divides(self, dim: int) -> None:
         if dim % self.sub_vectors == 0:

@@ -86,6 +86,7 @@ class DistillVQ:
         *,
         folder: Path | None = None,
         on_history: Callable[[History], None] | None = None,
+        progress: bool = True,
     ) -> System:
         """The fitted system. `folder` keeps checkpoints; a stopped run continues from them."""
         queries = self._training_queries(data)
@@ -93,7 +94,14 @@ class DistillVQ:
         schedule = Schedule(
             epochs=self.epochs, batch_size=self.batch_size, patience=self.patience, seed=self.seed
         )
-        history = fit(system, TrainingQueries(vectors=queries), schedule, dev=dev_figure(data), folder=folder)
+        history = fit(
+            system,
+            TrainingQueries(vectors=queries),
+            schedule,
+            dev=dev_figure(data),
+            folder=folder,
+            progress=progress,
+        )
         if on_history is not None:
             on_history(history)
         return system

@@ -1,0 +1,5 @@
+"""`python -m limbeck.cli`."""
+
+from limbeck.cli import main
+
+main()

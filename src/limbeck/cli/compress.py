@@ -1,0 +1,146 @@
+"""`limbeck distil` and `limbeck build`: from a corpus to an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import typer
+
+from limbeck.cli import paths, screen
+from limbeck.cli.recipe_flags import with_recipe
+from limbeck.cli.recipe_source import all_recipes
+
+if TYPE_CHECKING:
+    from limbeck.retrieve import Searcher
+
+Corpus = Annotated[
+    Path,
+    typer.Option(
+        help="A BEIR folder, a file of documents (.jsonl or .tsv, plain or .gz), ready vectors (.npy with ids beside "
+        "it), or a folder that `limbeck encode` wrote."
+    ),
+]
+Out = Annotated[
+    Path, typer.Option(help="The folder of the new index; an index there is replaced, once this is done.")
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        help="A sentence-transformers model: folder or hub name. MiniLM (all-MiniLM-L6-v2) when left out."
+    ),
+]
+Meant: TypeAlias = Literal["cosine", "dot", "l2"]
+Similarity = Annotated[
+    Meant | None, typer.Option(help="How ready vectors compare; an encoder says it itself.")
+]
+
+
+@with_recipe(all_recipes()["DistillVQ"])
+def distil(
+    corpus: Corpus,
+    out: Out,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="Training queries, without labels: .jsonl or .tsv; .npy where the corpus is vectors. A BEIR folder "
+            "brings its own; without any they are made from the documents."
+        ),
+    ] = None,
+    teacher: Teacher = None,
+    similarity: Similarity = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="A folder: training that was stopped goes on from there.")
+    ] = None,
+    quiet: bool = False,
+    *,
+    constants: dict[str, Any],
+) -> None:
+    """Distil an embedding model's ranking of a corpus into a small index (Distill-VQ).
+
+    Encoding is kept in the cache and goes on where it was when this is stopped.
+    """
+    if queries is not None:
+        _queries(queries)
+    from limbeck.jobs.make import distil as job
+
+    searcher = job(
+        paths.corpus(corpus),
+        queries,
+        out=out,
+        teacher=teacher,
+        recipe=all_recipes()["DistillVQ"].make(constants),
+        similarity=similarity,
+        checkpoints=checkpoints,
+        progress=not quiet,
+    )
+    _show(searcher, out)
+
+
+@with_recipe(all_recipes()["OPQ"])
+def build(
+    corpus: Corpus,
+    out: Out,
+    method: Annotated[
+        Literal["opq", "pq"], typer.Option(help="With a learned rotation (opq) or without (pq).")
+    ] = "opq",
+    teacher: Teacher = None,
+    similarity: Similarity = None,
+    queries: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    quiet: bool = False,
+    *,
+    constants: dict[str, Any],
+) -> None:
+    """Compress a corpus without training on queries: product quantisation, rotated (OPQ) or plain (PQ)."""
+    if queries is not None:
+        raise typer.BadParameter(
+            "`build` learns from documents alone and reads no queries; `limbeck distil` does.",
+            param_hint="--queries",
+        )
+    from limbeck.jobs.make import distil as job
+
+    searcher = job(
+        paths.corpus(corpus),
+        out=out,
+        teacher=teacher,
+        recipe=all_recipes()[method.upper()].make(constants),
+        similarity=similarity,
+        progress=not quiet,
+    )
+    _show(searcher, out)
+
+
+def _queries(path: Path) -> None:
+    paths.existing(path, "file of queries")
+    if path.is_dir() and paths.is_dataset(path):
+        names = sorted(entry.name for entry in path.glob("queries.*"))
+        raise typer.BadParameter(
+            f"{path} is a data set; give its file, {path / names[0]}, or give --corpus {path} and leave --queries out.",
+            param_hint="--queries",
+        )
+
+
+def _show(searcher: Searcher, out: Path) -> None:
+    content = searcher.manifest.content
+    console = screen.results()
+    console.print(
+        f"{out}: {len(searcher):,} documents, {content['recipe']['name']}, "
+        f"{content['bytes_per_document']:.1f} bytes a document with everything counted, "
+        f"made in {content['build_seconds']:.1f} s.",
+        soft_wrap=True,
+        markup=False,
+    )
+    gain = _gain(content.get("training"))
+    if gain:
+        console.print(gain, soft_wrap=True, markup=False)
+    asks = '"a question"' if searcher.encoder else "--vectors QUERIES.npy"
+    console.print(f"Next: limbeck search {out} {asks}", soft_wrap=True, markup=False)
+
+
+def _gain(training: Any) -> str:
+    """The figure on held-out queries before training and after the epoch that was kept."""
+    if not training or training["before"] is None or training["best"] is None:
+        return ""
+    best = training["best"]
+    after = training["epochs"][best - 1]["dev"] if best else training["before"]
+    return f"Held-out figure: {training['before']:.4f} before training, {after:.4f} after (epoch {best} was kept)."

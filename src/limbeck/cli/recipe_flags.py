@@ -1,0 +1,104 @@
+"""Options made from the constants of a recipe: name, default, choices, and the comment as help."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from rich.markup import escape
+
+from limbeck.cli.recipe_source import RecipeField, RecipeSource
+
+NAMES: Mapping[str, tuple[str, ...]] = {"code_bytes": ("--bytes", "--code-bytes")}
+HELP: Mapping[str, str] = {  # where the name says it to a reader of the source, but not to a newcomer
+    "code_bytes": "bytes of a document's code; must divide the vectors' width (at 8 bits)",
+    "lists": "coarse lists, of which a search visits some; none = one scan over all codes",
+    "rotate": "learn a rotation first (OPQ)",
+    "loss": "what training minimises",
+    "codes": "keep each document's code, or assign it again while codewords move",
+    "learn_query_map": "learn a linear map of the query as well",
+    "codeword_rate": "learning rate of codewords, relative to their size",
+    "base_rate": "learning rate of the lists' centroids, relative to their size",
+    "routing_rate": "learning rate of the vectors that choose lists, relative to their size",
+    "query_rate": "learning rate of the query map",
+    "epochs": "passes over the training queries",
+    "batch_size": "queries a step",
+    "patience": "epochs without a gain on held-out queries before training stops",
+    "seed": "of everything that is drawn",
+}
+
+
+def with_recipe(recipe: RecipeSource) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replaces the parameter `constants` of a verb by an option for each constant of the recipe."""
+
+    def decorate(run: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(run, eval_str=True)
+
+        def collected(**arguments: Any) -> None:
+            constants = {field.name: arguments.pop(field.name) for field in recipe.fields}
+            run(**arguments, constants=constants)
+
+        parameters = [p for p in own.parameters.values() if p.name != "constants"]
+        parameters += [_parameter(field, panel=f"Recipe {recipe.name}") for field in recipe.fields]
+        collected.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        )
+        collected.__doc__, collected.__name__ = run.__doc__, run.__name__
+        return collected
+
+    return decorate
+
+
+def _parameter(field: RecipeField, *, panel: str) -> inspect.Parameter:
+    annotation, extras = _option(field)
+    names = NAMES.get(field.name, ())
+    text = escape(HELP.get(field.name, field.help))
+    option = typer.Option(*names, help=text, rich_help_panel=panel, **extras)
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[annotation, option],
+    )
+
+
+def _option(field: RecipeField) -> tuple[Any, dict[str, Any]]:
+    """The annotation that typer reads, and what it cannot read from one."""
+    if get_origin(field.type) is Literal:
+        choices = get_args(field.type)
+        if all(isinstance(choice, str) for choice in choices):
+            return field.type, {}
+        metavar = "[" + "|".join(map(str, choices)) + "]"
+        return Any, {"parser": _choice(choices), "metavar": metavar}
+    members = [member for member in get_args(field.type) if member is not NoneType]
+    if NoneType not in get_args(field.type):
+        return field.type, {}
+    (kind,) = members
+    metavar = {int: "INTEGER|none", float: "FLOAT|none"}.get(kind, "TEXT|none")
+    return Any, {"parser": _or_none(kind), "metavar": metavar}
+
+
+def _choice(choices: tuple[Any, ...]) -> Callable[[Any], Any]:
+    def parse(text: Any) -> Any:
+        for choice in choices:
+            if str(choice) == str(text):
+                return choice
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(map(str, choices))}.")
+
+    return parse
+
+
+def _or_none(kind: type) -> Callable[[Any], Any]:
+    def parse(text: Any) -> Any:
+        if str(text).lower() in ("none", "all"):
+            return None
+        try:
+            return kind(text)
+        except ValueError:
+            wanted = "a whole number" if kind is int else "a number"
+            raise typer.BadParameter(f"{text!r} is neither {wanted} nor the word none.") from None
+
+    return parse
