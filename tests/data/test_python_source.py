@@ -103,7 +103,8 @@ def test_functions_methods_and_classes_come_with_their_first_sentence():
         "home.shelf.move": "Move some shelf to another place in here.",
     }
     assert found["home.shelf.Shelf.add"].code == (
-        "def add(self, book):\n    # heavy books go to the bottom\n    self.books.append(book)\n    return len(self.books)"
+        "def add(self, book):\n    # heavy books go to the bottom\n"
+        "    self.books.append(book)\n    return len(self.books)"
     )
     assert found["home.shelf.Shelf.width"].code.startswith("@property\ndef width(self):\n    total")
 

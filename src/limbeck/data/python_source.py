@@ -141,26 +141,28 @@ def _snippet(node: Definition, name: str, lines: list[str], docstrings: set[int]
     if not docstring or _is_overload(node):
         return None
     query = first_sentence(docstring)
-    if query is None:
+    code = query and _code_of(node, lines, docstrings)
+    if not query or not code:
         return None
-    body_start = node.body[0].lineno
+    if normalised_query(query) in normalised_query(code):  # a comment or decorator that repeats the docstring
+        return None
+    normal, marks = sketch(normalised_tokens(code, own_name=node.name))
+    return Snippet(name, query, code[:MAX_CODE], normal, marks)
+
+
+def _code_of(node: Definition, lines: list[str], docstrings: set[int]) -> str | None:
+    """Decorators, signature and body without docstrings and blank lines; None where the body is too short."""
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     kept = [
         number
         for number in range(first, (node.end_lineno or node.lineno) + 1)
         if number not in docstrings and lines[number - 1].strip()
     ]
+    body_start = node.body[0].lineno
     if body_start == node.lineno or sum(number > body_start for number in kept) < MIN_BODY_LINES:
         return None
     margin = len(lines[first - 1]) - len(lines[first - 1].lstrip())
-    whole = "\n".join(lines[number - 1][margin:].rstrip() for number in kept)
-    if normalised_query(query) in normalised_query(
-        whole
-    ):  # a comment or a decorator that repeats the docstring
-        return None
-    tokens = normalised_tokens(whole, own_name=node.name)
-    normal, marks = sketch(tokens)
-    return Snippet(name, query, whole[:MAX_CODE], normal, marks)
+    return "\n".join(lines[number - 1][margin:].rstrip() for number in kept)
 
 
 def _is_overload(node: Definition) -> bool:
