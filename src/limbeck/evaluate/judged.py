@@ -35,10 +35,15 @@ class Judged:
         return len(self.ids)
 
     def labels_of(self, query: int) -> dict[str, int]:
-        """One query's labels as ir-measures takes them."""
+        """One query's labels as ir-measures takes them.
+
+        Where all are negative they become 0, which says the same (nothing is relevant): pytrec_eval 0.5.11 counts the
+        levels up to the highest gain, none here, and its nDCG then reads past them and may never return.
+        """
         low, high = np.searchsorted(self.label_query, [query, query + 1])
         pairs = zip(self.label_rows[low:high].tolist(), self.label_gains[low:high].tolist(), strict=True)
-        return {str(document): int(gain) for document, gain in pairs}
+        found = {str(document): int(gain) for document, gain in pairs}
+        return found if max(found.values(), default=0) >= 0 else dict.fromkeys(found, 0)
 
     def run_of(self, query: int) -> dict[str, float]:
         """One query's hits as ir-measures takes them, with scores that fall by 1 so that nothing ties."""

@@ -192,9 +192,11 @@ def _ask_ir_measures(
     import ir_measures
 
     qrels = {str(query): judged.labels_of(query) for query in queries}
-    run = {str(query): judged.run_of(query) for query in queries}
+    run = {str(query): found for query in queries if (found := judged.run_of(query))}
     position = {str(query): place for place, query in enumerate(queries)}
     values = {str(measure): np.zeros(len(queries)) for measure in measures}
+    if not run:  # some providers divide by the number of hits
+        return values
     try:
         for metric in ir_measures.iter_calc(list(measures), qrels, run):
             values[str(metric.measure)][position[metric.query_id]] = metric.value

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from limbeck.errors import ConfigError, MissingExtra
 from limbeck.evaluate.compare import Interval
@@ -14,6 +14,7 @@ from limbeck.evaluate.report import Report, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito, "Color Universal Design", 2008, in an order whose neighbours differ in lightness too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -46,24 +47,28 @@ def plot_quality_against_bytes(
     sizes    what stands on the x axis: the code alone, or everything that search holds
     raises   MissingExtra without matplotlib; ConfigError when no row has both the measure and a size
     """
-    panels = [reports] if isinstance(reports, Report) else list(reports)
-    lines = [lines_of(report, measure, sizes) for report in panels]
+    figure = draw([reports] if isinstance(reports, Report) else reports, measure, sizes)
+    figure.savefig(path, dpi=dpi)
+    return path
+
+
+def draw(reports: Sequence[Report], measure: str, sizes: Sizes) -> Figure:
+    """The figure itself, for those who want to change it before it is written."""
+    lines = [lines_of(report, measure, sizes) for report in reports]
     if not any(lines):
         raise ConfigError(
             f"no row has both `{measure}` and `{sizes}`, so there is nothing to draw.\n\n"
             "Hint: give each row Cost(code_bytes=...), and choose a measure from "
-            f"{sorted({name for report in panels for name in report.measures})}."
+            f"{sorted({name for report in reports for name in report.measures})}."
         )
-    figure = _figure(len(panels))
+    figure = _figure(len(reports))
     methods = list(dict.fromkeys(line.method for panel in lines for line in panel))
-    for axes, report, panel in zip(figure.axes, panels, lines, strict=True):
+    for axes, report, panel in zip(figure.axes, reports, lines, strict=True):
         _draw_panel(axes, report, panel, measure, methods)
-        axes.set_xlabel(
-            "bytes a document" + (" (code)" if sizes == "code_bytes" else ", everything counted"), color=INK
-        )
+        what = "(code)" if sizes == "code_bytes" else "(everything counted)"
+        axes.set_xlabel(f"bytes a document {what}", color=INK)
     figure.axes[0].set_ylabel(measure, color=INK)
-    figure.savefig(path, dpi=dpi)
-    return path
+    return figure
 
 
 def lines_of(report: Report, measure: str, sizes: Sizes) -> list[Line]:
@@ -84,7 +89,7 @@ def _size(row: Row, sizes: Sizes) -> float | None:
     return row.cost.code_bytes if sizes == "code_bytes" else row.cost.bytes_per_document
 
 
-def _figure(panels: int) -> Any:
+def _figure(panels: int) -> Figure:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -156,12 +161,22 @@ def _draw_exact(axes: Axes, row: Row, value: Interval) -> None:
 def _style(axes: Axes, title: str, sizes: Sequence[float]) -> None:
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.set_xscale("log", base=2)
-    axes.set_xticks(sizes, [f"{size:,.0f}" if size >= 10 else f"{size:g}" for size in sizes])
+    ticks = _apart(sizes)
+    axes.set_xticks(ticks, [f"{size:,.0f}" if size >= 10 else f"{size:.3g}" for size in ticks])
     axes.minorticks_off()
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK)
+
+
+def _apart(sizes: Sequence[float]) -> list[float]:
+    """Those of the ascending sizes whose labels do not touch: 8 % of the axis from one to the next."""
+    kept: list[float] = []
+    for size in sizes:
+        if not kept or math.log2(size / kept[-1]) >= 0.08 * math.log2(sizes[-1] / sizes[0]):
+            kept.append(size)
+    return kept
 
 
 def _label_ends(axes: Axes, lines: Sequence[Line], methods: Sequence[str]) -> None:

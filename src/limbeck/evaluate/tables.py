@@ -253,7 +253,7 @@ def _padded(text: str, width: int, side: Literal["left", "right"]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Nothing that would end a cell, or start HTML, code or emphasis. Underscores inside words are harmless."""
+    """Nothing that would end a cell, or start HTML, code or emphasis; underscores inside words do not."""
     text = re.sub(r"[\\|*`]|<(?=[A-Za-z/!])|\b_|_\b", lambda special: "\\" + special.group(), text)
     return re.sub(r"\s*\n\s*", " ", text)
 
