@@ -52,6 +52,7 @@ def measure_search(
     `seconds` (p50 and p99 in milliseconds). At least 3 batches and 20 single queries are timed, however slow
     they are.
 
+    index    one that sets its own number of threads keeps it: leave its `threads` None to measure here
     queries  [Q, d] float32, gone through in turn and again
     cost     about 2 * seconds for each number of threads
     """
