@@ -42,6 +42,11 @@ class Page:
         """The files that the page names in its first lines, as `<!-- setup: file.py -->`."""
         return [SETUP / name for name in re.findall(r"^<!-- setup: (\S+) -->$", self.text, re.MULTILINE)]
 
+    @property
+    def needs_teacher(self):
+        """Whether the page says `<!-- needs: teacher -->`."""
+        return "<!-- needs: teacher -->" in self.text.splitlines()
+
     def blocks(self, *languages):
         return [block for block in blocks_of(self.text) if block.language in languages]
 

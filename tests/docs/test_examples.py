@@ -2,7 +2,8 @@
 
 The blocks of a page share one namespace and one empty working folder. A page may name files of `tests/docs/setup`
 that make what its examples open (`<!-- setup: file.py -->`); a block directly below `<!-- not run: reason -->` is
-left out. Where a page uses the default teacher, a model of one layer stands in for it, but in `make test-long`.
+left out. Where a page says `<!-- needs: teacher -->`, a model of one layer stands in for the default teacher; the
+default teacher itself is used by `make test-long`.
 """
 
 import pytest
@@ -44,7 +45,7 @@ def run(page):
 
 
 def test_the_examples_of_a_page_run(page, reader, request, monkeypatch):
-    if "my_beir_folder.py" in {path.name for path in page.setup}:
+    if page.needs_teacher:
         folder = request.getfixturevalue("small_teacher")
         monkeypatch.setattr("limbeck.encoders.model_folder.default_teacher", lambda: folder)
     run(page)
@@ -52,7 +53,7 @@ def test_the_examples_of_a_page_run(page, reader, request, monkeypatch):
 
 @pytest.mark.long
 def test_the_examples_of_a_page_run_with_the_default_teacher(page, reader):
-    if "my_beir_folder.py" not in {path.name for path in page.setup}:
+    if not page.needs_teacher:
         pytest.skip("needs no teacher")
     run(page)
 
