@@ -23,6 +23,7 @@ from limbeck.types import Hits, Reps
 DATA = Path(os.environ.get("LIMBECK_DATA", "../shared/data"))
 RESULTS = Path(__file__).parent / "results"
 NAMES = ("python-api", "medquad", "tldr")
+MAX_LENGTH = {"python-api": 128}  # tokens, as in the quickstart: what MiniLM was trained with; else the model's 256
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def setting(name: str, *, size: int | None = None, device: str = "cpu", precisio
     from limbeck.encoders import SentenceEncoder
 
     dataset, choose, report = _dataset(name, size)
-    encoder = SentenceEncoder.open(device=device, precision=precision)
+    encoder = SentenceEncoder.open(device=device, precision=precision, max_length=MAX_LENGTH.get(name))
     collection = encode_dataset(dataset, encoder, ("train", choose, report))
     return Setting(name=name, collection=collection, choose=choose, report=report)
 
