@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "limbeck"
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 FILE = re.compile(r"`(\w[\w./-]*\.(?:py|toml|md))(?:::(\w+))?`")
-NAME = re.compile(r"[\w.-]+(/|\.\w+)")
-MADE_AT_RUN_TIME = {
-    "docs/systems.md",
-    "report.md",
-    "file.py",
-}  # by `make docs`, by the quickstart; a stand-in
+NAME = re.compile(r"([\w.-]+/)+|[\w.-]+\.\w+")
+# by `make docs`, by the quickstart; a stand-in
+MADE_AT_RUN_TIME = {"docs/systems.md", "report.md", "file.py"}
 
 
 def prose_of(page):
@@ -43,8 +41,7 @@ def tree_of(block):
     for line in block.lines:
         words = line.split()
         depth = (len(line) - len(line.lstrip())) // 2
-        names = [word for word in words if NAME.fullmatch(word) or "/" in word and word.endswith("/")]
-        leading = words[: next((i for i, word in enumerate(words) if word not in names), len(words))]
+        leading = list(takewhile(NAME.fullmatch, words))
         nesting = nesting[:depth]
         for name in leading:
             yield Path(*nesting, name)
