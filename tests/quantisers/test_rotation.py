@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from limbeck.quantisers import ProductQuantiser
-from limbeck.quantisers.rotation import learn_rotation, principal_rotation, procrustes
+from limbeck.quantisers.rotation import learn_rotation, principal_rotation, procrustes, usual_rounds
 from limbeck.testing import clustered
 
 
@@ -68,3 +68,9 @@ def test_equal_vectors_are_rotated_without_complaint():
     same = np.ones((300, 8), np.float32)
     quantiser = ProductQuantiser(code_bytes=4, rotate=True).fit(same, seed=0)
     assert np.allclose(quantiser.decode(quantiser.encode(same)), same, atol=1e-5)
+
+
+@pytest.mark.parametrize(("vectors", "rounds"), [(256, 50), (20_000, 50), (32_768, 32), (10**6, 25)])
+def test_small_samples_get_more_rounds(vectors, rounds):
+    assert usual_rounds(vectors) == rounds
+    assert len(learn_rotation(np.eye(16, dtype=np.float32), 4, bits=4, seed=0).distortions) == 50

@@ -25,10 +25,9 @@ class CodeIndex:
     """Search over codes: N·code_bytes bytes, and 8·N for the ids of list members where there are lists.
 
     Full scan: N·M table look-ups a query. With lists: effort·L lists of them, and L·d multiply-adds to
-    choose. Lists are
-    chosen by the quantiser's routing vectors, scores come from its base centroids and the codewords that
-    score.
-    `query_map` [d, d] is a learned transform that queries pass before the rotation: q @ query_map.T.
+    choose. Lists are chosen by the quantiser's routing vectors, scores come from its base centroids and the
+    codewords that score. `query_map` [d, d] is a learned transform that queries pass before the rotation:
+    q @ query_map.T.
     """
 
     def __init__(
@@ -93,9 +92,7 @@ class CodeIndex:
     def search(
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
-        """The k best rows of each query among ceil(effort·L) lists. Filtering is exact: `allowed` rows are
-        ranked alone.
-        """
+        """The k best rows of each query in ceil(effort·L) lists; with `allowed`, of those rows alone."""
         share = checked_effort(effort) or self.default_effort
         queries = query_vectors(query, dim=self.dim)
         wanted = hits_wanted(k, size=len(self))
@@ -145,17 +142,13 @@ class CodeIndex:
         return to_faiss(self.quantiser, self.codes, query_map=self.query_map, routing=routing)
 
     def save(self, folder: Path) -> None:
-        """`index.faiss` (opens in plain faiss) and `quantiser.safetensors` (all parts, settings, hash of the
-        first).
-        """
+        """`index.faiss`, which opens in plain faiss, and `quantiser.safetensors`, which holds everything."""
         plain = plain_index(self.quantiser, self.codes, query_map=self.query_map)
         save_index(folder, self.quantiser, plain, query_map=self.query_map)
 
     @classmethod
     def open(cls, folder: Path, *, threads: int | None = None) -> Self:
-        """The index saved in the folder. The faiss file is refused unless its hash is the one the quantiser
-        names.
-        """
+        """The index saved in the folder; refused unless the faiss file has the hash that was saved."""
         quantiser, codes, query_map = load_index(folder)
         return cls(quantiser, codes, query_map=query_map, threads=threads)
 

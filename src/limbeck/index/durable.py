@@ -1,8 +1,8 @@
 """Every call by which an artefact reaches the disk, in one place, so that tests can fail each of them.
 
 Each primitive passes `_point` first. There the environment variable LIMBECK_FAULT_AT=n ends the process at
-the n-th call,
-as a power cut would, and tests replace `fault` to raise what the disk would: ENOSPC, EIO, EDQUOT.
+the n-th call, as a power cut would, and tests replace `fault` to raise what the disk would: ENOSPC, EIO,
+EDQUOT.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""A code index as two files: `index.faiss`, which plain faiss opens, and `quantiser.safetensors`, which holds
-everything.
-"""
+"""A code index as two files: `index.faiss` for faiss, and `quantiser.safetensors`, which holds everything."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ def save_index(folder: Path, quantiser: ProductQuantiser, plain: Any, *, query_m
 
 
 def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:
-    """Quantiser, codes and learned query map from both files, or CorruptArtefact where they do not belong
-    together.
-    """
+    """Quantiser, codes and query map from both files; CorruptArtefact if they do not belong together."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

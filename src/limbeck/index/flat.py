@@ -25,12 +25,10 @@ ROUNDING = (
 
 
 class Flat:
-    """Exact search by scanning every row. 4·N·d bytes; about N·d multiply-adds a query. The oracle for all
-    other indexes.
+    """Exact search by scanning every row, the oracle for others. 4·N·d bytes; N·d multiply-adds a query.
 
     Scores that differ by rounding only are computed again in one fixed order, so that equal vectors tie
-    exactly and the
-    ranking depends neither on the batch nor on the number of threads.
+    exactly and the ranking depends neither on the batch nor on the number of threads.
     """
 
     def __init__(self, vectors: Floats, *, metric: Metric = "ip", threads: int | None = None) -> None:
@@ -62,9 +60,7 @@ class Flat:
     def search(
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
-        """The k best rows of each query; every effort is exhaustive here. Rows past N, or not allowed, are
-        -1.
-        """
+        """The k best rows of each query; every effort is exhaustive here. -1 where there are no more."""
         checked_effort(effort)
         queries = query_vectors(query, dim=self.dim)
         wanted = hits_wanted(k, size=len(self))
@@ -129,9 +125,7 @@ class Flat:
         return np.ascontiguousarray(self._vectors[members], dtype=np.float32), members
 
     def _settle(self, queries: Floats, scores: Floats, rows: Rows, *, tolerance: Floats) -> Floats:
-        """Scores with those that differ by rounding only from a neighbour replaced by sums in one fixed
-        order.
-        """
+        """Scores; those that differ from a neighbour by rounding only are summed in one fixed order."""
         close = scores[:, :-1] <= scores[:, 1:] + tolerance[:, None]
         doubtful = np.zeros(scores.shape, dtype=np.bool_)
         doubtful[:, :-1] |= close

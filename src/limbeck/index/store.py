@@ -7,8 +7,7 @@
       .lock                       held by the writer
 
 A process killed at any moment leaves the old generation in place. `open_current` checks every byte before
-anybody reads
-one, because faiss loads most damaged files without an error and gives wrong results.
+anybody reads one, because faiss loads most damaged files without an error and gives wrong results.
 """
 
 from __future__ import annotations
@@ -60,10 +59,9 @@ def publish(folder: Path, write: Callable[[Path], None], manifest: Mapping[str, 
     """A new generation of `folder`, holding what `write(temporary folder)` wrote; returns where it now lies.
 
     Before the last step the folder shows its old generation, after it the new one, and never anything
-    between. The
-    previous generation is kept for readers that are just opening it; older ones and what killed writers left
-    are removed.
-    Raises StorageError if the disk is full, the path cannot be written, or another process writes here.
+    between. The previous generation is kept for readers that are just opening it; older ones and what
+    killed writers left are removed. Raises StorageError if the disk is full, the path cannot be written, or
+    another process writes here.
     """
     content = _strict_json(dict(manifest), name="manifest")
     durable.make_folders(folder)
@@ -90,8 +88,7 @@ def publish(folder: Path, write: Callable[[Path], None], manifest: Mapping[str, 
 
 
 def open_current(folder: Path, *, verify: bool = True) -> tuple[Path, Manifest]:
-    """The current generation and its manifest, after the size and (with `verify`) sha256 of every file were
-    found right.
+    """The current generation and its manifest, after size and (with `verify`) sha256 of every file agreed.
 
     Writes nothing. Cost: one pass over the files. Raises CorruptArtefact naming the first bad file, or
     VersionMismatch.
@@ -149,9 +146,7 @@ def _pointer(generation: str, digest: str, version: int = FORMAT_VERSION) -> byt
 
 
 def _current(folder: Path) -> tuple[Path, Manifest]:
-    """The generation that CURRENT names and its manifest, both checked. A writer may replace CURRENT
-    meanwhile.
-    """
+    """The generation that CURRENT names and its manifest; a writer may replace CURRENT meanwhile."""
     for _ in range(8):
         name, digest = _read_pointer(folder)
         data = _read_small(folder / name / MANIFEST)
@@ -219,9 +214,7 @@ def _parse_manifest(data: bytes, path: Path) -> Manifest:
 
 
 def _problems(generation: Path, manifest: Manifest, *, hashes: bool) -> Iterator[str]:
-    """One line for each file that is missing, of the wrong size, changed, or not in the manifest; sizes
-    first.
-    """
+    """One line for each file that is missing, of the wrong size, unknown, or changed."""
     right_size = []
     for name, entry in manifest.files.items():
         path = generation / name
@@ -285,9 +278,7 @@ def _pointed_at(folder: Path) -> str | None:
 
 
 def _clean(folder: Path, *, keep: str | None) -> None:
-    """Removes what killed writers left and old generations. We hold the lock, so no temporary belongs to a
-    living writer.
-    """
+    """Removes old generations and what killed writers left; we hold the lock, so no writer is alive."""
     for path in sorted(folder.iterdir()):
         is_old = keep is not None and path.name.startswith(GENERATION) and path.name != keep
         if is_old or path.name.startswith(TEMPORARY):

@@ -1,10 +1,9 @@
 """The one rule for equal scores: higher score first, then lower row, and at rank k as well.
 
 Engines keep an arbitrary part of a group of equal scores that rank k cuts through, and product codes make
-many such groups.
-So more than k rows are fetched until the group is whole, but no more than `TIE_BOUND` beyond k: in a group
-larger than
-that, which rows are kept is the engine's choice, and only their order is ours.
+many such groups. So more than k rows are fetched until the group is whole, but no more than `TIE_BOUND`
+beyond k: in a group larger than that, which rows are kept is the engine's choice, and only their order is
+ours.
 """
 
 from __future__ import annotations
@@ -25,9 +24,7 @@ TIE_BOUND = 4096  # rows fetched beyond k at most
 
 
 def best_hits(fetch: Fetch, *, queries: int, k: int, size: int, tolerance: Floats | None = None) -> Hits:
-    """The k best of `size` rows for each query under the rule. Scores within `tolerance` [B] at rank k count
-    as a tie.
-    """
+    """The k best of `size` rows for each query. Scores within `tolerance` [B] at rank k count as equal."""
     deepest = min(size, k + TIE_BOUND)
     depth = min(size, k + SLACK)
     ids = np.full((queries, k), -1, dtype=np.int64)
@@ -48,9 +45,7 @@ def best_hits(fetch: Fetch, *, queries: int, k: int, size: int, tolerance: Float
 
 
 def in_order(scores: Floats, rows: Rows) -> tuple[Floats, Rows]:
-    """Each line of [B, depth] sorted by falling score, then ascending row. Lines in order already cost one
-    look.
-    """
+    """Each line of [B, depth] sorted by falling score, then ascending row."""
     left, right = scores[:, :-1], scores[:, 1:]
     late = (left < right) | ((left == right) & (rows[:, :-1] > rows[:, 1:]))
     lines = np.flatnonzero(late.any(axis=1))

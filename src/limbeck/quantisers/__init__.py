@@ -1,6 +1,4 @@
-"""Vectors to codes and back: product codes with or without rotation and coarse lists, learnt by k-means,
-ready to be taught.
-"""
+"""Vectors to codes and back: product codes with or without rotation and coarse lists, ready to be taught."""
 
 from limbeck.quantisers.coarse import default_lists
 from limbeck.quantisers.packing import pack, unpack

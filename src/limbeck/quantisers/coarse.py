@@ -1,6 +1,4 @@
-"""Coarse lists: a few centroids that say where in the space a document lies, so that search visits only some
-of them.
-"""
+"""Coarse lists: centroids that say where a document lies, so that search visits only some of them."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from limbeck.types import Floats, Rows
 
 
 def default_lists(documents: int) -> int:
-    """About sqrt(N) lists, at least 1: 224 for 50,000 documents. Between sqrt(N) and 4 sqrt(N) is what faiss
-    advises.
-    """
+    """About sqrt(N) lists: 224 for 50,000 documents. faiss advises sqrt(N) to 4 sqrt(N)."""
     return max(1, round(math.sqrt(documents)))
 
 
@@ -22,8 +18,7 @@ def train_lists(vectors: Floats, lists: int, *, seed: int) -> Floats:
     """Base centroids [L, d] by plain k-means, also for inner product.
 
     faiss clusters on the sphere for inner product. Residuals are shortest around plain means, so documents
-    are assigned
-    to the L2-nearest mean here; only the choice of lists for a query uses the inner product.
+    are assigned to the L2-nearest mean here; only the choice of lists for a query uses the inner product.
     """
     if lists > len(vectors):
         raise ConfigError(

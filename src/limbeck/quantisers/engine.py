@@ -1,6 +1,4 @@
-"""k-means, nearest centroids and product codes, done by faiss: arrays in, arrays out, a seed and no global
-state.
-"""
+"""k-means, nearest centroids and product codes, done by faiss: arrays in, arrays out, no global state."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ def finite_floats(
         raise ShapeError(f"`{name}` has shape {array.shape}; must be [rows, dimensions].")
     if dim is not None and array.shape[1] != dim:
         raise ShapeError(f"`{name}` has {array.shape[1]} dimensions; must be {dim}, as it was trained on.")
-    with np.errstate(over="ignore", invalid="ignore"):  # 1e300 becomes inf in float32, refused by the next lines
+    with np.errstate(over="ignore", invalid="ignore"):  # 1e300 becomes inf, refused by the next lines
         floats = np.ascontiguousarray(array, dtype=np.float32)
         total = floats.sum(dtype=np.float64)
     if not np.isfinite(total):  # one pass; the row is looked up only when there is one
@@ -50,8 +48,7 @@ def kmeans(
 ) -> Floats:
     """Centroids [clusters, d] of vectors [N, d] by Lloyd's iterations, from `start` or from random rows.
 
-    Looks at no more than 256 rows a cluster, drawn with the seed. Cost: iterations * min(N, 256 clusters) *
-    clusters * d.
+    Looks at no more than n = 256 rows a cluster, drawn with the seed. Cost: iterations * n * clusters * d.
     """
     import faiss
 
@@ -87,9 +84,7 @@ def nearest(vectors: Floats, centroids: Floats) -> Rows:
 def train_codewords(
     vectors: Floats, sub_vectors: int, *, bits: int, seed: int, start: Floats | None = None
 ) -> Floats:
-    """Codewords [M, 2^bits, d / M]: k-means in each of the M consecutive sub-spaces of vectors [N, d], from
-    `start`.
-    """
+    """Codewords [M, 2^bits, d / M] of vectors [N, d]: k-means in each of M sub-spaces, from `start`."""
     parts = vectors.reshape(len(vectors), sub_vectors, -1)
     return np.stack(
         [

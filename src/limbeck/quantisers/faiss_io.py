@@ -1,12 +1,10 @@
-"""Product quantisers and codes to faiss indexes and back, byte for byte. The only place that knows how faiss
-stores them.
+"""Product quantisers and codes to faiss indexes and back, byte for byte. Only here faiss is taken apart.
 
 Going out, given codes and given lists are written as they are: nothing is decoded, encoded or assigned again.
 Coming in, the same holds, whoever built the index. A plain faiss file has no room for two things:
 
-- codewords that assign, where they differ from those that score: the file scores alike, but documents that
-faiss adds to
-  it later are coded with the wrong codewords (logged as a warning);
+- parts that assign, where they differ from those that score: the file scores alike, but documents that
+  faiss adds to it later are coded with the wrong codewords (logged as a warning);
 - routing vectors apart from the base centroids: refused unless `routing="base"` says to drop them.
 """
 
@@ -38,12 +36,11 @@ def to_faiss(
     query_map: Floats | None = None,
     routing: Literal["keep", "base"] = "keep",
 ) -> Any:
-    """A faiss index over these very codes: IndexPQ or IndexIVFPQ, inside an IndexPreTransform where there is
-    a rotation.
+    """A faiss index over these very codes: IndexPQ or IndexIVFPQ, behind a transform if there is a rotation.
 
     Row i has id i. `query_map` [d, d] is folded into the rotation: searching is right, adding documents is
-    not.
-    Raises ConfigError where `routing` differs from `base` and should be kept: plain faiss cannot hold both.
+    not. Raises ConfigError where `routing` differs from `base` and should be kept: plain faiss cannot hold
+    both.
     """
     if routing == "keep" and not same(quantiser.routing, quantiser.base):
         raise ConfigError(
@@ -109,9 +106,7 @@ def code_scanner(quantiser: ProductQuantiser, codes: Codes) -> Any:
 
 
 def prepare_tables(index: Any) -> None:
-    """L2 tables of an IVF index follow its centroids and codebooks; they must be made again whenever those
-    change.
-    """
+    """L2 tables of an IVF index; they must be made again whenever its centroids or codewords change."""
     import faiss
 
     if (
@@ -128,17 +123,14 @@ def prepare_tables(index: Any) -> None:
 
 
 def query_transform(quantiser: ProductQuantiser, query_map: Floats | None) -> Floats | None:
-    """The matrix T [e, d] that queries pass, q @ T.T: first the learned query map, then the rotation. None =
-    as is.
-    """
+    """The matrix T [e, d] that queries pass, q @ T.T: query map, then rotation. None = as they are."""
     if query_map is None:
         return quantiser.rotation
     return query_map if quantiser.rotation is None else quantiser.rotation @ query_map
 
 
 def from_faiss(index: Any) -> tuple[ProductQuantiser, Codes, Rows]:
-    """The quantiser, codes and ids of a faiss IndexPQ or IndexIVFPQ, or a path to one; rows in the order of
-    their ids.
+    """The quantiser, codes and ids of a faiss IndexPQ or IndexIVFPQ, or of a file; rows by ascending id.
 
     Takes OPQ and other linear transforms in front, and an id map around. Raises ConfigError for other index
     types.
@@ -187,8 +179,7 @@ def faiss_bytes(index: Any) -> NDArray[np.uint8]:
 
 
 def read_faiss(source: Any) -> Any:
-    """The faiss index in a file, or in bytes that were checked already. Limits what a damaged length can
-    allocate.
+    """The faiss index in a file or in bytes, with a limit on what a damaged length can allocate.
 
     faiss has no checksum: a flipped bit mostly loads and gives wrong results. Check hashes before calling
     this.

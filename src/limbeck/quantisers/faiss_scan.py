@@ -1,6 +1,4 @@
-"""Search over codes through faiss: choose lists by routing vectors, scan them, return scores where higher is
-better.
-"""
+"""Search over codes through faiss: choose lists by routing vectors, scan them, higher is better."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ def scan_lists(
     metric: Metric,
     allowed: NDArray[np.bool_] | None,
 ) -> tuple[Floats, Rows]:
-    """Scores and rows [B, k] over the given lists [B, P] of an IndexIVFPQ; `coarse` [B, P] are scores of
-    their bases.
-    """
+    """Scores and rows [B, k] over lists [B, P] of an IndexIVFPQ; `coarse` [B, P] scores their bases."""
     import faiss
 
     options: dict[str, Any] = {"nprobe": lists.shape[1]}
@@ -93,9 +89,7 @@ def scan_lists(
 def choose_lists(
     turned: Floats, *, routing: Floats, base: Floats, probes: int, metric: Metric
 ) -> tuple[Rows, Floats]:
-    """The `probes` best lists [B, P] of each query by routing vectors, and the scores of their base
-    centroids.
-    """
+    """The P = `probes` best lists [B, P] by routing vectors, and the scores of their base centroids."""
     scores, lists = nearest_rows(turned, routing, probes, metric=metric)
     if routing is base:
         return lists, scores

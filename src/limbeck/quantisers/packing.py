@@ -1,6 +1,4 @@
-"""Codes of 4 or 8 bits as bytes, laid out as faiss lays them out: two 4-bit codes a byte, the first in the
-low half.
-"""
+"""Codes of 4 or 8 bits as bytes, as faiss lays them out: of two 4-bit codes the first in the low half."""
 
 from __future__ import annotations
 

@@ -1,18 +1,15 @@
-"""Product quantisation: each vector becomes the numbers of its nearest codewords in M sub-spaces (Jégou et
-al., 2011).
+"""Product quantisation: a vector becomes the numbers of its nearest codewords (Jégou et al., 2011).
 
 With `rotate` the space is turned first so that less is lost (OPQ, Ge et al., 2013); with `lists` only what
-remains after
-subtracting a coarse centroid is coded, and search visits only some lists (IVF). All learned arrays go in and
-out by name.
+remains after subtracting a coarse centroid is coded, and search visits only some lists (IVF). All learned
+arrays go in and out by name.
 
     quantiser = ProductQuantiser(code_bytes=16, rotate=True).fit(vectors, seed=0)
     codes = quantiser.encode(vectors)                      # [N, 16] bytes
     taught = quantiser.with_parts({"score.codewords": better})   # the codes stay valid
 
 Letters: B queries, N documents, d dimension of the vectors, e dimension after the rotation (= d but for
-imported
-indexes that also reduce), L lists, M sub-vectors, K = 2^bits codewords a sub-vector.
+imported indexes that also reduce), L lists, M sub-vectors, K = 2^bits codewords a sub-vector.
 """
 
 from __future__ import annotations
@@ -50,14 +47,12 @@ FIELDS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProductQuantiser:
-    """PQ, OPQ, IVF-PQ and IVF-OPQ codes. N * code_bytes bytes, plus 8 N for list members where there are
-    lists.
+    """PQ, OPQ, IVF-PQ and IVF-OPQ codes: code_bytes a document, and 8 more where there are lists.
 
     Documents go to the list of the L2-nearest base centroid, for both metrics; queries choose lists by the
-    metric,
-    against `routing`. Parts that assign make codes; parts that score read them: after `fit` they are the same
-    numbers,
-    and teaching moves the second only, so that documents added later are coded as the first ones were.
+    metric, against `routing`. Parts that assign make codes; parts that score read them: after `fit` they
+    are the same numbers, and teaching moves the second only, so that documents added later are coded as the
+    first ones were.
     """
 
     code_bytes: int = 16
@@ -99,10 +94,9 @@ class ProductQuantiser:
     def fit(self, vectors: Floats, *, seed: int) -> Self:
         """A trained copy: rotation, then lists, then codewords of what the lists leave over.
 
-        vectors [N, d], N at least 2^bits; of more than 65,536 (or 64 a list) a sample is drawn with the seed
-        and copied,
-        so memory stays bounded for memory maps. Raises ConfigError where the settings and the vectors do not
-        fit.
+        vectors [N, d], N at least 2^bits; of more than 65,536 (or 64 a list) a sample is drawn with the
+        seed and copied, so memory stays bounded for memory maps. Raises ConfigError where the settings and
+        the vectors do not fit.
         """
         sample = self._training_sample(vectors, seed=seed)
         self.check_fits(len(sample), sample.shape[1])
@@ -160,9 +154,7 @@ class ProductQuantiser:
         return decoded
 
     def score(self, query: Floats, codes: Codes) -> Floats:
-        """[B, d] and N codes to [B, N], by definition: "ip" <q, decode>, "l2" -|q - decode|^2. Summed in
-        float64.
-        """
+        """[B, d] and N codes to [B, N] by definition, in float64: "ip" <q, decode>, "l2" -|q - decode|^2."""
         turned = self.rotate_vectors(query).astype(np.float64)
         scores = np.empty((len(turned), len(codes)), dtype=np.float32)
         for rows, part in _blocks(codes):

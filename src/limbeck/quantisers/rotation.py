@@ -1,11 +1,9 @@
 """OPQ: the rotation under which product codes lose least (Ge et al., CVPR 2013).
 
 Alternates one Lloyd step in every sub-space with the rotation that best maps the vectors onto their decoded
-selves
-(Procrustes). Both steps lower the same distortion, so it never rises. faiss's OPQMatrix runs four Lloyd steps
-for each of
-50 rotations, from a random start, over 65,536 vectors; one step from principal axes over fewer gets as far in
-less time.
+selves (Procrustes). Both steps lower the same distortion, so it never rises. faiss's OPQMatrix runs four
+Lloyd steps for each of 50 rotations, from a random start, over 65,536 vectors; one step from principal axes
+over fewer gets as far in less time.
 """
 
 from __future__ import annotations
@@ -21,8 +19,9 @@ from limbeck.types import Floats
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 16_384  # vectors; 64 for each of 256 codewords
-ROUNDS = 40
+SAMPLE = 32_768  # vectors; 128 for each of 256 codewords; fewer fit the sample more than the collection
+FEWEST_ROUNDS, MOST_ROUNDS = 25, 50
+VECTOR_ROUNDS = 2**20  # vectors times rounds: 32 rounds of the whole sample, 50 of 20,000 vectors or fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,13 @@ class Rotation:
 
 
 def learn_rotation(
-    vectors: Floats, sub_vectors: int, *, bits: int, seed: int, rounds: int = ROUNDS, sample: int = SAMPLE
+    vectors: Floats,
+    sub_vectors: int,
+    *,
+    bits: int,
+    seed: int,
+    rounds: int | None = None,
+    sample: int = SAMPLE,
 ) -> Rotation:
     """The rotation for M = `sub_vectors` codes of `bits` bits, learnt from vectors [N, d].
 
@@ -50,7 +55,7 @@ def learn_rotation(
     codewords = _random_codewords(turned, sub_vectors, bits=bits, rng=rng)
     numbers = _assign(turned, codewords)
     distortions = []
-    for _ in range(rounds):
+    for _ in range(usual_rounds(len(rows)) if rounds is None else rounds):
         codewords = _means(turned, numbers, codewords)
         decoded = _decode(codewords, numbers)
         distortions.append(_mean_square(turned - decoded))
@@ -62,6 +67,11 @@ def learn_rotation(
         "rotation: mean squared error %.5f to %.5f in %d rounds", distortions[0], distortions[-1], rounds
     )
     return Rotation(matrix, codewords, tuple(distortions))
+
+
+def usual_rounds(vectors: int) -> int:
+    """How many rounds so many vectors are worth: the fewer, the more."""
+    return max(FEWEST_ROUNDS, min(MOST_ROUNDS, VECTOR_ROUNDS // max(1, vectors)))
 
 
 def principal_rotation(vectors: Floats, sub_vectors: int) -> Floats:

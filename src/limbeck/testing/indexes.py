@@ -41,9 +41,7 @@ def check_quantiser(quantiser: Quantiser, *, dim: int = 16, rows: int = 700, see
 def check_index(
     index: Index, scores: Scores, *, reopen: Callable[[Path], Index] | None = None, folder: Path | None = None
 ) -> None:
-    """Search with effort 1 against `scores`, filters, edges of k, bad queries, and save and open. At least 30
-    rows.
-    """
+    """Search with effort 1 against `scores`, filters, edges of k, bad queries, save and open. N at least 30."""
     queries = clustered(7, index.dim, seed=3)
     truth = scores(queries)
     size = len(index)
