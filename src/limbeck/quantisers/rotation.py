@@ -64,7 +64,10 @@ def learn_rotation(
         numbers = _assign(turned, codewords)
     codewords = _means(turned, numbers, codewords)
     log.info(
-        "rotation: mean squared error %.5f to %.5f in %d rounds", distortions[0], distortions[-1], rounds
+        "rotation: mean squared error %.5f to %.5f in %d rounds",
+        distortions[0],
+        distortions[-1],
+        len(distortions),
     )
     return Rotation(matrix, codewords, tuple(distortions))
 
