@@ -57,5 +57,5 @@ def exported(teacher, tldr_queries, tmp_path_factory):
     from limbeck.encoders import export_onnx
 
     folder = tmp_path_factory.mktemp("export") / "query_encoder"
-    export_onnx(teacher, folder, sample_texts=of_all_lengths(tldr_queries, 1000))
+    export_onnx(teacher, folder, sample_texts=of_all_lengths(tldr_queries, 150))
     return folder

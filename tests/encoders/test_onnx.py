@@ -92,17 +92,17 @@ def test_many_threads_get_the_vectors_of_one(exported, tldr_queries):
     "text", ["", " ", "\n", "\x00", "\ufeff", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢", "word " * 20_000, "x" * 100_000]
 )
 def test_odd_texts_have_finite_vectors_of_unit_length(exported, text):
-    vector = OnnxEncoder.open(exported).encode_document([text])[0]
+    vector = OnnxEncoder.open(exported, threads=1).encode_document([text])[0]
     assert abs(np.linalg.norm(vector) - 1) < 1e-5
 
 
 def test_no_texts_give_no_vectors(exported):
-    assert OnnxEncoder.open(exported).encode_query([]).shape == (0, 384)
+    assert OnnxEncoder.open(exported, threads=1).encode_query([]).shape == (0, 384)
 
 
 def test_one_string_is_refused(exported):
     with pytest.raises(DataError, match="list of texts"):
-        OnnxEncoder.open(exported).encode_query("one string")
+        OnnxEncoder.open(exported, threads=1).encode_query("one string")
 
 
 def test_threads_are_at_least_one(exported):

@@ -112,3 +112,19 @@ def test_prompts_that_are_not_used_are_found():
 def test_too_few_texts_prove_nothing():
     with pytest.raises(ValueError, match="ten texts"):
         check_encoder(HashEncoder(), TEXTS[:3])
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    import limbeck.encoders
+    import limbeck.testing
+
+    for module in (limbeck.encoders, limbeck.testing):
+        with pytest.raises(AttributeError, match="no_such_name"):
+            _ = module.no_such_name
+
+
+def test_every_public_name_can_be_loaded():
+    import limbeck.encoders
+
+    for name in limbeck.encoders.__all__:
+        assert getattr(limbeck.encoders, name) is not None

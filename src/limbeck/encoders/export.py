@@ -52,10 +52,11 @@ def export_onnx(
     reference = encoder.in_float32()
     with replaced_folder(folder) as part:
         _write(reference, part)
-        check_same(OnnxEncoder.open(part), reference, sample_texts)
+        # one thread: for single short texts more would wait for each other, for minutes on a busy machine
+        check_same(OnnxEncoder.open(part, threads=1), reference, sample_texts)
         if quantise:
             _quantise(part)
-            check_close(OnnxEncoder.open(part), reference, sample_texts)
+            check_close(OnnxEncoder.open(part, threads=1), reference, sample_texts)
     log.info("%s: exported, %d texts agree with torch", folder, len(sample_texts))
     return OnnxEncoder.open(folder)
 
@@ -143,8 +144,9 @@ def _write_graph(encoder: SentenceEncoder, folder: Path, inputs: tuple[str, ...]
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """The exporter warns of deprecations inside itself and of packages that nobody asked for."""
-    loggers = [logging.getLogger("torch.onnx"), logging.getLogger()]
-    levels = [logger.level for logger in loggers]
+    root = logging.getLogger()
+    loggers = [logging.getLogger("torch.onnx"), root]
+    levels, handlers = [logger.level for logger in loggers], root.handlers[:]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
@@ -154,6 +156,7 @@ def _quiet_exporter() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        root.handlers[:] = handlers  # the quantiser's first warning would add one for good
 
 
 def _last_line(error: BaseException) -> str:
