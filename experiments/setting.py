@@ -23,7 +23,9 @@ from limbeck.types import Hits, Reps
 DATA = Path(os.environ.get("LIMBECK_DATA", "../shared/data"))
 RESULTS = Path(__file__).parent / "results"
 NAMES = ("python-api", "medquad", "tldr")
-MAX_LENGTH = {"python-api": 128}  # tokens, as in the quickstart: what MiniLM was trained with; else the model's 256
+MAX_LENGTH = {
+    "python-api": 128
+}  # tokens, as in the quickstart: what MiniLM was trained with; else the model's 256
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,8 @@ def _with_choice_by_focus(dataset: Dataset, queries: Path) -> Dataset:
     """Move the queries of every tenth focus (drawn with seed 13) from train to a new split `choose`."""
     import gzip
 
-    focus = {}
-    for line in gzip.open(queries, "rt", encoding="utf-8"):
-        record = json.loads(line)
-        focus[record["_id"]] = str(record.get("focus"))
+    with gzip.open(queries, "rt", encoding="utf-8") as lines:
+        focus = {record["_id"]: str(record.get("focus")) for record in map(json.loads, lines)}
     train = dataset.qrels["train"].as_dict()
     names = sorted({focus[query] for query in train})
     chosen = set(np.random.default_rng(13).permutation(names)[: len(names) // 10].tolist())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limbeck.errors import ShapeError
-from limbeck.types import Floats, Metric
+from limbeck.types import Floats, Hits, Metric
 
 if TYPE_CHECKING:
     from limbeck.data.labels import Labels
@@ -19,12 +19,14 @@ class VectorData:
     documents    [N, d] float32, may be memory-mapped
     queries      [Q, d] training queries; need no labels
     labels       relevant documents of the training queries, where known
+    top          the exact hits of `queries`, where they are known already; else a recipe that needs them searches
     dev_queries  [D, d] held out, to choose the epoch; with dev_labels by RR@10, else by overlap with exact search
     """
 
     documents: Floats
     queries: Floats
     labels: Labels | None = None
+    top: Hits | None = None
     dev_queries: Floats | None = None
     dev_labels: Labels | None = None
     metric: Metric = "ip"

@@ -64,13 +64,13 @@ class DistillVQ:
     use_labels: bool = False  # add labelled documents to the candidates (GT)
     codes: Literal["frozen", "re-encoded"] = "frozen"
     temperature: float | None = None  # None = drawn from the spread of the teacher's scores
-    made_queries: float = 0.0  # share of the training queries made from documents
+    made_queries: float = 0.3  # share of the training queries made from documents
     learn_query_map: bool = False
-    codeword_rate: float = 0.03  # Adam's step relative to the root mean square of the parameters
-    base_rate: float = 0.03
-    routing_rate: float = 0.03
+    codeword_rate: float = 0.05  # Adam's step relative to the root mean square of the parameters
+    base_rate: float = 0.05
+    routing_rate: float = 0.05
     query_rate: float = 0.001
-    epochs: int = 4
+    epochs: int = 3
     batch_size: int = 128
     patience: int = 2
     seed: int = 0
@@ -195,15 +195,26 @@ class DistillVQ:
 
 
 def teacher_lists(data: VectorData, queries: Floats, depth: int) -> tuple[Rows, Floats]:
-    """The exact top `depth` of each query: rows and scores [Q, depth]. About Q·N·d multiply-adds."""
+    """The exact top `depth` of each query: rows and scores [Q, depth]. About Q·N·d multiply-adds.
+
+    queries  those of `data`, then those made from documents; what `data.top` knows is not searched again
+    """
     from limbeck.index.flat import Flat
 
     if len(data.documents) < 2:
         raise DataError(f"distillation needs at least two documents; found {len(data.documents)}.")
-    hits = Flat(data.documents, metric=data.metric).search(
-        Reps.single(queries), min(depth, len(data.documents))
+    depth = min(depth, len(data.documents))
+    known = data.top if data.top is not None and data.top.ids.shape[1] >= depth else None
+    rest = queries if known is None else queries[len(known) :]
+    if known is not None and not len(rest):
+        return known.ids[:, :depth], known.scores[:, :depth]
+    hits = Flat(data.documents, metric=data.metric).search(Reps.single(rest), depth)
+    if known is None:
+        return hits.ids, hits.scores
+    return (
+        np.concatenate([known.ids[:, :depth], hits.ids]),
+        np.concatenate([known.scores[:, :depth], hits.scores]),
     )
-    return hits.ids, hits.scores
 
 
 def queries_from_documents(data: VectorData, count: int, *, seed: int) -> Floats:

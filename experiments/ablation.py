@@ -1,0 +1,155 @@
+"""One recipe against its variants on one collection: several seeds, results that resume, a verdict for each claim.
+
+A claim "better than worse" is *reproduced* when the mean difference on the reported queries is above 0 with every seed
+and the 95 % interval of the difference (mean over the seeds, bootstrap over the queries) lies above 0; *contradicted*
+when the same holds the other way round; else *not shown*. The rate of each variant is chosen on dev, with seed 0.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import setting as s
+
+from limbeck.data.vector_data import VectorData
+from limbeck.evaluate import paired_interval
+from limbeck.index.flat import Flat
+from limbeck.recipes.compress import OPQ
+from limbeck.recipes.distill_vq import DistillVQ
+from limbeck.train.system import System
+from limbeck.types import Hits
+
+SEEDS = (0, 1, 2)
+RATES = (0.03, 0.1)
+MEASURES = ("RR@10", "R@100", "overlap@10")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A collection with everything that all variants share: exact hits and the teacher's lists."""
+
+    setting: s.Setting
+    data: VectorData
+    exact: Mapping[str, Hits]
+
+    @classmethod
+    def open(cls, name: str, depth: int = 200) -> Bench:
+        setting = s.setting(name)
+        collection = setting.collection
+        documents = np.array(collection.documents)
+        data = replace(
+            collection.vector_data(train=setting.train, dev=None, with_labels=True),
+            documents=documents,
+            queries=np.array(collection.splits[setting.train].vectors),
+        )
+        flat = Flat(documents)
+        data = replace(data, top=s.search(flat, data.queries, depth))
+        splits = (setting.choose, setting.report)
+        return cls(setting, data, {x: s.search(flat, collection.splits[x].vectors) for x in splits})
+
+    def judged(self, system: System, split: str) -> dict[str, list[float]]:
+        hits = s.search(system.build(), self.setting.collection.splits[split].vectors)
+        return s.judge(self.setting, split, hits, self.exact[split])
+
+    @lru_cache(maxsize=8)  # noqa: B019 - one bench a process
+    def started(self, code_bytes: int, seed: int) -> System:
+        return OPQ(code_bytes=code_bytes, seed=seed).run(self.data)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def run(bench: Bench, results: s.ResultFile, name: str, recipe: DistillVQ, split: str) -> dict[str, object]:
+    """One training and its judgement on a split, unless the result file has it."""
+    key = {"collection": bench.setting.name, "variant": name, "split": split, "recipe": plain(recipe)}
+    found = results.find(key)
+    if found is not None:
+        return found
+    start = bench.started(recipe.code_bytes, recipe.seed)
+    begun = time.perf_counter()
+    system = recipe.run(bench.data, start)
+    seconds = round(time.perf_counter() - begun, 1)
+    values = bench.judged(system, split)
+    row = results.add(key, {"seconds": seconds, "means": s.means(values), "values": values})
+    print(f"{name:28} seed {recipe.seed} {split:7} {row['means']} {seconds} s", flush=True)
+    return row
+
+
+def ablate(
+    title: str,
+    variants: Mapping[str, DistillVQ],
+    claims: Sequence[tuple[str, str]],
+    *,
+    collection: str = "python-api",
+    rates: Sequence[float] = RATES,
+    rate_of: Callable[[DistillVQ, float], DistillVQ] = lambda recipe, rate: replace(
+        recipe, codeword_rate=rate
+    ),
+) -> None:
+    """Choose each variant's rate on dev, run all seeds, report on the reported split, and judge the claims."""
+    begun = time.perf_counter()
+    bench, results = Bench.open(collection), s.ResultFile(title)
+    values: dict[str, list[dict[str, list[float]]]] = {}
+    for name, recipe in variants.items():
+        tried = {r: run(bench, results, name, rate_of(recipe, r), bench.setting.choose) for r in rates}
+        best = max(tried, key=lambda rate: tried[rate]["means"]["RR@10"])
+        chosen = rate_of(recipe, best)
+        rows = [run(bench, results, name, replace(chosen, seed=seed), bench.setting.report) for seed in SEEDS]
+        values[name] = [row["values"] for row in rows]
+    lines = summary(title, bench, values, claims)
+    lines.append(
+        f"\n{(time.perf_counter() - begun) / 60:.1f} minutes (less what was resumed); `python experiments/{title}.py`."
+    )
+    text = "\n".join(lines)
+    (s.RESULTS / f"{title}.md").write_text(text + "\n")
+    print(text)
+
+
+def summary(
+    title: str, bench: Bench, values: Mapping[str, list[dict]], claims: Sequence[tuple[str, str]]
+) -> list[str]:
+    """A Markdown table of means over seeds and a table of verdicts."""
+    queries = len(next(iter(values.values()))[0]["RR@10"])
+    lines = [
+        f"# {title}",
+        "",
+        f"{bench.setting.name}, {len(bench.data.documents):,} documents, {queries:,} reported queries, seeds {list(SEEDS)}.",
+        "",
+        "| variant | " + " | ".join(MEASURES) + " |",
+        "|---|" + "---:|" * len(MEASURES),
+    ]
+    for name, seeds in values.items():
+        means = [np.mean([np.mean(one[m]) for one in seeds]) for m in MEASURES]
+        lines.append(f"| {name} | " + " | ".join(f"{mean:.4f}" for mean in means) + " |")
+    lines += ["", "| claim | measure | difference [95 %] | each seed | verdict |", "|---|---|---:|---|---|"]
+    for better, worse in claims:
+        for measure in ("RR@10", "overlap@10"):
+            lines.append(_claim(better, worse, measure, values))
+    return lines
+
+
+def _claim(better: str, worse: str, measure: str, values: Mapping[str, list[dict]]) -> str:
+    one, other = (np.array([seed[measure] for seed in values[name]]) for name in (better, worse))
+    found = paired_interval(one.mean(axis=0), other.mean(axis=0))
+    each = (one - other).mean(axis=1)
+    verdict = "not shown"
+    if found.low > 0 and (each > 0).all():
+        verdict = "reproduced"
+    if found.high < 0 and (each < 0).all():
+        verdict = "contradicted"
+    seeds = ", ".join(f"{difference:+.4f}" for difference in each)
+    return (
+        f"| {better} > {worse} | {measure} | {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] "
+        f"| {seeds} | {verdict} |"
+    )
+
+
+def plain(recipe: DistillVQ) -> dict[str, object]:
+    """The recipe's constants, for keys."""
+    from dataclasses import asdict
+
+    return asdict(recipe)
