@@ -10,6 +10,7 @@ import typer
 from limbeck.cli import paths, screen
 from limbeck.cli.recipe_flags import with_recipe
 from limbeck.cli.recipe_source import all_recipes
+from limbeck.errors import ConfigError
 
 if TYPE_CHECKING:
     from limbeck.retrieve import Searcher
@@ -93,10 +94,7 @@ def build(
 ) -> None:
     """Compress a corpus without training on queries: product quantisation, rotated (OPQ) or plain (PQ)."""
     if queries is not None:
-        raise typer.BadParameter(
-            "`build` learns from documents alone and reads no queries; `limbeck distil` does.",
-            param_hint="--queries",
-        )
+        raise ConfigError("`build` learns from documents alone and reads no queries; `limbeck distil` does.")
     from limbeck.jobs.make import distil as job
 
     searcher = job(
@@ -114,9 +112,9 @@ def _queries(path: Path) -> None:
     paths.existing(path, "file of queries")
     if path.is_dir() and paths.is_dataset(path):
         names = sorted(entry.name for entry in path.glob("queries.*"))
-        raise typer.BadParameter(
-            f"{path} is a data set; give its file, {path / names[0]}, or give --corpus {path} and leave --queries out.",
-            param_hint="--queries",
+        raise ConfigError(
+            f"{path}: is a data set; expected a file of queries.\n\n"
+            f"Hint: give {path / names[0]}, or give --corpus {path} and leave --queries out."
         )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from limbeck.cli import paths, screen
+from limbeck.errors import ConfigError
 
 
 def encode(
@@ -31,7 +32,7 @@ def encode(
 ) -> None:
     """Turn texts into vectors on disk. Stopped at any moment, the same command goes on where it was."""
     if split is not None and side != "query":
-        raise typer.BadParameter("splits are of queries; add --side query.", param_hint="--split")
+        raise ConfigError("--split chooses among queries.\n\nHint: add --side query.")
     from limbeck.jobs.encode import encode as job
 
     vectors = job(

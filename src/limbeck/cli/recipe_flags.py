@@ -15,6 +15,7 @@ from limbeck.cli.recipe_source import RecipeField, RecipeSource
 NAMES: Mapping[str, tuple[str, ...]] = {"code_bytes": ("--bytes", "--code-bytes")}
 HELP: Mapping[str, str] = {  # where the name says it to a reader of the source, but not to a newcomer
     "code_bytes": "bytes of a document's code; must divide the vectors' width (at 8 bits)",
+    "bits": "bits of a codeword's number: 8 = 256 codewords a slice, 4 = 16",
     "lists": "coarse lists, of which a search visits some; none = one scan over all codes",
     "rotate": "learn a rotation first (OPQ)",
     "loss": "what training minimises",

@@ -12,7 +12,7 @@ import typer
 
 from limbeck.cli import paths, screen
 from limbeck.cli.quickstart import first_line
-from limbeck.errors import DataError
+from limbeck.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from limbeck.retrieve import Answer, Searcher
@@ -36,7 +36,7 @@ def search(
     """Answer queries from an index. Needs no torch."""
     paths.artefact(folder)
     if vectors is not None and texts:
-        raise typer.BadParameter("give texts or --vectors, not both.", param_hint="--vectors")
+        raise ConfigError("texts and --vectors were given; expected one of them, not both.")
     queries = [] if vectors is not None else _texts(texts or [], folder)
     from limbeck.retrieve import Searcher
 

@@ -99,7 +99,12 @@ class _Lines(logging.Handler):
     """Each record as one line: notes dim, warnings yellow."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # a note whose words and figures do not fit must not end a job
+            self.handleError(record)
+            return
         if record.levelno >= logging.WARNING:
-            screen.show_warning(record.getMessage())
+            screen.show_warning(text)
         else:
-            screen.messages().print(record.getMessage(), style="dim", markup=False)
+            screen.messages().print(text, style="dim", markup=False)

@@ -1,0 +1,114 @@
+"""From text to an index that answers text, without torch where it answers."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import limbeck
+
+QUESTION = "restart the device"
+TORCH_FREE = """
+import sys
+for name in ("torch", "sentence_transformers", "transformers"):
+    sys.modules[name] = None
+from limbeck.cli import main
+main()
+"""
+
+
+def test_the_index_answers_a_text(run, text_index):
+    (found,) = json.loads(run("search", text_index, QUESTION, "-k", 3, "--json").stdout)
+    assert found["query"] == QUESTION
+    assert [answer["rank"] for answer in found["answers"]] == [1, 2, 3]
+    assert all(answer["text"] for answer in found["answers"])
+
+
+def test_lines_of_stdin_are_queries(run, text_index):
+    found = json.loads(run("search", text_index, "--json", stdin=f"{QUESTION}\n\nlist files\n").stdout)
+    assert [one["query"] for one in found] == [QUESTION, "list files"]
+
+
+def test_a_query_is_answered_with_torch_blocked(run, text_index):
+    words = [sys.executable, "-c", TORCH_FREE, "search", str(text_index), QUESTION, "--json"]
+    ran = subprocess.run(words, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == json.loads(run("search", text_index, QUESTION, "--json").stdout)
+
+
+def test_evaluate_measures_and_compares_with_exact_search(run, text_index, commands, tmp_path):
+    shown = run(
+        "evaluate", text_index, commands, "--exact", "--json", "--run-to", tmp_path / "run.trec", "--quiet"
+    )
+    assert shown.exit_code == 0, shown.stderr
+    report = limbeck_report(shown.stdout)
+    exact, distilled = report.rows
+    assert (exact.system, distilled.system) == ("exact", "DistillVQ")
+    assert distilled.measures["RR@10"].mean > 0.3  # of 300 documents by 32 bytes; measured far above
+    assert distilled.measures["overlap@10"].mean > 0.5
+    assert {found.measure for found in report.comparisons} == {"RR@10", "R@100"}
+    assert len((tmp_path / "run.trec").read_text().splitlines()) == 100 * report.queries
+
+
+def test_a_run_that_evaluate_wrote_is_equal_to_itself(run, text_index, commands, tmp_path):
+    path = tmp_path / "run.trec"
+    run("evaluate", text_index, commands, "--run-to", path, "--quiet")
+    shown = run("compare", path, path, "--qrels", commands / "qrels" / "test.tsv", "--json")
+    rows = json.loads(shown.stdout)["comparisons"]
+    assert all(row["difference"]["mean"] == 0 and row["is_equivalent"] for row in rows)
+
+
+def test_evaluate_shows_a_table(run, text_index, commands):
+    shown = run("evaluate", text_index, commands, "--quiet")
+    assert shown.exit_code == 0, shown.stderr
+    assert "DistillVQ" in shown.stdout
+    assert "RR@10" in shown.stdout
+
+
+def test_evaluate_names_the_splits_there_are(run, text_index, commands):
+    shown = run("evaluate", text_index, commands, "--split", "dev")
+    assert shown.exit_code == 2
+    assert "test, train" in shown.stderr
+
+
+def test_evaluate_refuses_another_corpus(run, text_index, commands, tmp_path):
+    (tmp_path / "qrels").mkdir()
+    for name in ("queries.jsonl", "qrels/test.tsv"):
+        (tmp_path / name).write_text((commands / name).read_text(encoding="utf-8"), encoding="utf-8")
+    lines = (commands / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines[1:]) + "\n", encoding="utf-8")
+    shown = run("evaluate", text_index, tmp_path)
+    assert shown.exit_code == 2
+    assert "299" in shown.stderr
+
+
+@pytest.mark.parametrize("name", ["folder", "documents.npy"])
+def test_encoded_vectors_make_an_index_in_either_form(has_model, run, commands, tmp_path, name):
+    out = tmp_path / name
+    encoded = run("encode", commands, out, "--quiet")
+    assert encoded.exit_code == 0, encoded.stderr
+    assert "300 vectors of width 384" in encoded.stdout
+    again = run("encode", commands, out, "--quiet")
+    assert again.exit_code == 0, again.stderr
+    made = run("build", "--corpus", out, "--similarity", "cosine", "--out", tmp_path / "i")
+    assert made.exit_code == 0, made.stderr
+    queries = tmp_path / "queries.npy"
+    run("encode", commands, queries, "--side", "query", "--split", "test", "--quiet")
+    found = json.loads(run("search", tmp_path / "i", "--vectors", queries, "-k", 1, "--json").stdout)
+    lines = (commands / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    ids = {json.loads(line)["_id"] for line in lines}
+    assert {answer["id"] for one in found for answer in one["answers"]} <= ids
+
+
+def test_the_five_lines_of_the_readme(text_index):
+    searcher = limbeck.open(text_index)
+    for answer in searcher.answers([QUESTION], k=3)[0]:
+        assert answer.score > -1
+        assert answer.id
+
+
+def limbeck_report(text):
+    from limbeck.evaluate import Report
+
+    return Report.from_json(text)
