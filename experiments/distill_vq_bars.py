@@ -17,7 +17,7 @@ from limbeck.evaluate import holm, paired_interval, permutation_test
 from limbeck.index.flat import Flat
 from limbeck.recipes.compress import OPQ
 from limbeck.recipes.distill_vq import DistillVQ
-from limbeck.train.fit import History
+from limbeck.train.history import History
 
 SIZES = (16, 32)
 TESTED = ("RR@10", "overlap@10")

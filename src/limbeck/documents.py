@@ -145,7 +145,7 @@ class Requantised(CodeBank):
         import torch
 
         parts, size, width = self.codewords.shape
-        sub = target.unflatten(-1, (parts, width))  # [..., M, d/M]
+        sub = target.reshape(*target.shape[:-1], parts, width)  # [..., M, d/M]
         closeness = 2 * torch.einsum("...mw,mkw->...mk", sub, self.codewords) - self.codewords.square().sum(
             -1
         )

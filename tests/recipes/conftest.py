@@ -13,7 +13,10 @@ def made_data(*, documents: int = 1500, queries: int = 600, dim: int = 32, seed:
     generator = np.random.default_rng(seed)
     spread = 1 / np.sqrt(1 + np.arange(dim))  # uneven variance, as encoders make it
     centres = generator.normal(size=(60, dim)) * spread
-    docs = centres[generator.integers(60, size=documents)] + 0.6 * generator.normal(size=(documents, dim)) * spread
+    docs = (
+        centres[generator.integers(60, size=documents)]
+        + 0.6 * generator.normal(size=(documents, dim)) * spread
+    )
     shift = 0.3 * generator.normal(size=dim) * spread
 
     def asked(count: int) -> tuple[np.ndarray, Labels]:
@@ -23,7 +26,9 @@ def made_data(*, documents: int = 1500, queries: int = 600, dim: int = 32, seed:
 
     train, labels = asked(queries)
     dev, dev_labels = asked(200)
-    return VectorData(documents=unit(docs), queries=train, labels=labels, dev_queries=dev, dev_labels=dev_labels)
+    return VectorData(
+        documents=unit(docs), queries=train, labels=labels, dev_queries=dev, dev_labels=dev_labels
+    )
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

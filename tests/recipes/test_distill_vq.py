@@ -15,10 +15,10 @@ from limbeck.index.compressed import CodeIndex
 from limbeck.index.flat import Flat
 from limbeck.recipes.compress import OPQ, PQ
 from limbeck.recipes.distill_vq import DistillVQ, NearUniformTeacher, queries_from_documents
-from limbeck.train.fit import History
+from limbeck.train.history import History
 from limbeck.types import Reps
 
-SMALL = DistillVQ(code_bytes=4, top_k=50, sample=16, epochs=3, batch_size=64)
+SMALL = DistillVQ(code_bytes=4, top_k=50, sample=16, made_queries=0.0, epochs=3, batch_size=64)
 VARIANTS = {
     "whole top list": {"sample": None},
     "own lists": {"in_batch": False},
@@ -77,7 +77,10 @@ def test_learning_rates_of_zero_leave_the_index_byte_identical(data):
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(data, start):
-    words = [replace(SMALL, seed=s).run(data, start).documents.learned().parts()["score.codewords"] for s in (0, 0, 1)]
+    words = [
+        replace(SMALL, seed=s).run(data, start).documents.learned().parts()["score.codewords"]
+        for s in (0, 0, 1)
+    ]
     assert np.array_equal(words[0], words[1])
     assert not np.array_equal(words[0], words[2])
 
@@ -87,12 +90,20 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(data, star
 def test_scaling_all_vectors_does_not_change_what_is_learnt(scale, settings, data):
     def trained(factor: float) -> CodeBank:
         scaled = replace(
-            data, documents=data.documents * np.float32(factor), queries=data.queries * np.float32(factor), dev_queries=None
+            data,
+            documents=data.documents * np.float32(factor),
+            queries=data.queries * np.float32(factor),
+            dev_queries=None,
         )
         recipe = replace(SMALL, **settings)
         begun = OPQ(code_bytes=4, lists=recipe.lists).run(data)
-        parts = {n: v if n == "rotation" else v * np.float32(factor) for n, v in begun.documents.learned().parts().items()}
-        begun = replace(begun, documents=CodeBank(begun.documents.quantiser.with_parts(parts), begun.documents.codes))
+        parts = {
+            n: v if n == "rotation" else v * np.float32(factor)
+            for n, v in begun.documents.learned().parts().items()
+        }
+        begun = replace(
+            begun, documents=CodeBank(begun.documents.quantiser.with_parts(parts), begun.documents.codes)
+        )
         return recipe.run(scaled, begun).documents
 
     reference, scaled = trained(1.0).learned().parts(), trained(scale).learned().parts()
@@ -128,7 +139,9 @@ def test_lossless_codes_and_the_teachers_own_queries_leave_nothing_to_learn():
     trained = replace(SMALL, code_bytes=2, rotate=False, epochs=1).run(data, system)
     moved = np.abs(trained.documents.learned().parts()["score.codewords"] - halves).max()
     untrained_step = 0.1 * np.sqrt(np.square(halves).mean())
-    assert moved < untrained_step  # Adam turns rounding into steps; a real gradient would move every codeword further
+    assert (
+        moved < untrained_step
+    )  # Adam turns rounding into steps; a real gradient would move every codeword further
 
 
 def test_routing_vectors_learn_apart_from_the_base(data):
@@ -169,7 +182,11 @@ def test_a_stopped_run_continues_and_ends_in_the_same_bytes(data, start, tmp_pat
 
 @pytest.mark.parametrize(
     ("settings", "text"),
-    [({"made_queries": 1.0}, "made_queries"), ({"use_labels": True}, "data.labels"), ({"sample": 999}, "sample")],
+    [
+        ({"made_queries": 1.0}, "made_queries"),
+        ({"use_labels": True}, "data.labels"),
+        ({"sample": 999}, "sample"),
+    ],
 )
 def test_settings_that_cannot_work_are_refused_with_the_way_out(settings, text, data, start):
     with pytest.raises(ConfigError, match=text):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from limbeck.index.compressed import CodeIndex
     from limbeck.recipes.compress import OPQ, PQ
     from limbeck.recipes.distill_vq import DistillVQ
-    from limbeck.train.fit import History
+    from limbeck.train.history import History
     from limbeck.train.system import System
 
     Recipe: TypeAlias = PQ | OPQ | DistillVQ

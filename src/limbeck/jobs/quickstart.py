@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from limbeck.encoders.collection import Collection
     from limbeck.index.compressed import CodeIndex
     from limbeck.jobs.make import Recipe
-    from limbeck.train.fit import History
+    from limbeck.train.history import History
 
 SIZES = (16, 32)  # code bytes
 QUESTIONS = (

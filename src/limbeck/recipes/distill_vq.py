@@ -21,7 +21,8 @@ from limbeck.losses.terms import distil, route, teacher_entropy
 from limbeck.negatives import InBatch, Positives, Together, TopK
 from limbeck.recipes.compress import OPQ, PQ, code_index
 from limbeck.teachers import DenseTeacher
-from limbeck.train.fit import History, Schedule, fit
+from limbeck.train.fit import Schedule, fit
+from limbeck.train.history import History
 from limbeck.train.system import System, TrainingQueries
 from limbeck.types import Floats, Reps, Rows, Term
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.errors import ConfigError, CorruptArtefact
 from limbeck.index import durable
+from limbeck.train.history import History
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from limbeck.train.fit import History
     from limbeck.train.system import System
 
 SECONDS_BETWEEN = 60.0
@@ -62,8 +62,8 @@ class Checkpoint:
     def is_due(self) -> bool:
         return time.monotonic() - self._saved_at > SECONDS_BETWEEN
 
-    def save(self, folder: Path, *, step: int, sums: Mapping[str, float], history: History) -> None:
-        """Write the state of the run after `step` steps."""
+    def save(self, folder: Path, state: State) -> None:
+        """Write where the run stands, and then forget the checkpoint before."""
         from safetensors.torch import save
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,14 +73,14 @@ class Checkpoint:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value.clone()
         data = save(tensors)
-        name = f"step-{step:08d}.safetensors"
+        name = f"step-{state.step:08d}.safetensors"
         durable.write_file(folder / name, data)
         pointer = {
             "file": name,
             "sha256": hashlib.sha256(data).hexdigest(),
-            "step": step,
-            "sums": dict(sums),
-            "history": history.as_json(),
+            "step": state.step,
+            "sums": dict(state.sums),
+            "history": state.history.as_json(),
             "settings": self.settings,
         }
         durable.write_file(folder / POINTER, json.dumps(pointer, indent=1, allow_nan=False).encode())
@@ -95,8 +95,6 @@ class Checkpoint:
         raises  ConfigError when it belongs to a run with other settings; CorruptArtefact when it is damaged
         """
         from safetensors.torch import load
-
-        from limbeck.train.fit import Epoch, History
 
         if not (folder / POINTER).exists():
             return None
@@ -128,13 +126,7 @@ class Checkpoint:
             }
             if state:
                 self.optimizer.state[parameter] = state
-        history = pointer["history"]
-        epochs = [Epoch(**epoch) for epoch in history["epochs"]]
-        return State(
-            pointer["step"],
-            pointer["sums"],
-            History(epochs=epochs, before=history["before"], best=history["best"]),
-        )
+        return State(pointer["step"], pointer["sums"], History.from_json(pointer["history"]))
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from limbeck.errors import ConfigError, DataError
-from limbeck.train.checkpoint import Checkpoint
+from limbeck.train.checkpoint import Checkpoint, State
+from limbeck.train.history import Epoch, History
 from limbeck.train.system import System, TrainingQueries, training_step
-from limbeck.types import Batch, Rows, Step
+from limbeck.types import Batch, Hits, Rows, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,29 +53,6 @@ class Schedule:
             yield order[start : start + self.batch_size]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """What one pass over the queries did."""
-
-    number: int
-    seconds: float
-    terms: Mapping[str, float]  # mean of each term of the objective over the epoch
-    dev: float | None = None  # higher = better
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """The curves of a run, and which epoch was kept."""
-
-    epochs: list[Epoch] = field(default_factory=list)
-    before: float | None = None  # the dev figure before training
-    best: int | None = None  # 0 = before training
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values for a manifest."""
-        return asdict(self)
-
-
 def fit(
     system: System,
     queries: TrainingQueries,
@@ -98,47 +73,35 @@ def fit(
     if len(queries) == 0:
         raise DataError("there are no training queries; expected at least one.")
     optimizer = _optimizer(system)
-    steps_an_epoch = -(-len(queries) // schedule.batch_size)
-    steps = schedule.epochs * steps_an_epoch
+    an_epoch = -(-len(queries) // schedule.batch_size)
     checkpoint = Checkpoint(system, optimizer, settings={**asdict(schedule), "queries": len(queries)})
     state = checkpoint.resume(folder) if folder else None
-    history = (
-        state.history if state else History(before=dev(system) if dev else None, best=0 if dev else None)
-    )
     if state is None:
         checkpoint.keep_as_best()
-    done = state.step if state else 0
-    sums = dict(state.sums) if state else {}
-    with _bar(steps, done, shown=progress) as bar:
-        for epoch in range(done // steps_an_epoch, schedule.epochs):
+        state = State(0, {}, History(before=dev(system) if dev else None, best=0 if dev else None))
+    done, sums, history = state.step, dict(state.sums), state.history
+    with _bar(schedule.epochs * an_epoch, done, shown=progress) as bar:
+        for epoch in range(done // an_epoch, schedule.epochs):
             if _has_stopped(history, schedule.patience):
                 break
             started = time.perf_counter()
-            for rows in list(schedule.batches(len(queries), epoch))[done - epoch * steps_an_epoch :]:
-                _set_rate(optimizer, schedule.rate(done, steps))
-                for name, value in _one_step(
-                    system, queries.batch(rows), optimizer, step, done, schedule.clip
-                ).items():
-                    sums[name] = sums.get(name, 0.0) + value
+            for rows in list(schedule.batches(len(queries), epoch))[done - epoch * an_epoch :]:
+                _set_rate(optimizer, schedule.rate(done, schedule.epochs * an_epoch))
+                found = _one_step(system, queries.batch(rows), optimizer, step, done, schedule.clip)
+                sums = {name: sums.get(name, 0.0) + value for name, value in found.items()}
                 done += 1
                 bar.update()
-                if folder and done % steps_an_epoch and checkpoint.is_due():
-                    checkpoint.save(folder, step=done, sums=sums, history=history)
+                if folder and done % an_epoch and checkpoint.is_due():
+                    checkpoint.save(folder, State(done, sums, history))
+            means = {name: value / an_epoch for name, value in sums.items()}
+            seconds = time.perf_counter() - started
             figure = dev(system) if dev else None
-            history = _with_epoch(
-                history,
-                Epoch(
-                    number=epoch + 1,
-                    seconds=time.perf_counter() - started,
-                    terms={name: value / steps_an_epoch for name, value in sums.items()},
-                    dev=figure,
-                ),
-            )
+            history = history.with_epoch(Epoch(number=epoch + 1, seconds=seconds, terms=means, dev=figure))
+            sums = {}
             if history.best == epoch + 1:
                 checkpoint.keep_as_best()
-            sums = {}
             if folder:
-                checkpoint.save(folder, step=done, sums=sums, history=history)
+                checkpoint.save(folder, State(done, sums, history))
     checkpoint.restore_best()
     return history
 
@@ -205,17 +168,6 @@ def _set_rate(optimizer: Optimizer, share: float) -> None:
         group["lr"] = group["full_lr"] * share
 
 
-def _with_epoch(history: History, epoch: Epoch) -> History:
-    epochs = [*history.epochs, epoch]
-    curve = ", ".join(f"{name} {value:.4f}" for name, value in epoch.terms.items())
-    dev = "" if epoch.dev is None else f", dev {epoch.dev:.4f}"
-    log.info("epoch %d: %s%s, %.1f s", epoch.number, curve, dev, epoch.seconds)
-    if epoch.dev is None or history.before is None:
-        return History(epochs=epochs, before=history.before, best=epoch.number)
-    figures = [history.before, *(e.dev if e.dev is not None else -np.inf for e in epochs)]
-    return History(epochs=epochs, before=history.before, best=int(np.argmax(figures)))
-
-
 def _has_stopped(history: History, patience: int) -> bool:
     return (
         history.before is not None
@@ -224,13 +176,13 @@ def _has_stopped(history: History, patience: int) -> bool:
     )
 
 
-def _no_search(texts: object, k: int) -> object:
+def _no_search(texts: Sequence[str], k: int) -> Hits:
     raise ConfigError(
         "these negatives are mined with the current system, which this training loop cannot search."
     )
 
 
-def _bar(steps: int, done: int, *, shown: bool) -> object:
+def _bar(steps: int, done: int, *, shown: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(
