@@ -131,17 +131,6 @@ def test_the_second_call_reads_the_cache(tmp_path, monkeypatch):
     assert len(list((tmp_path / "python-api").iterdir())) == 1
 
 
-def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
-    assert python_api.cache_folder() == tmp_path
-    monkeypatch.delenv("LIMBECK_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert python_api.cache_folder() == tmp_path / "limbeck"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/somewhere")
-    assert python_api.cache_folder() == Path("/somewhere/.cache/limbeck")
-
-
 def tiny_sources(tmp_path, count):
     files = []
     for n in range(count):

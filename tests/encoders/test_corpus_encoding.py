@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from limbeck.encoders import Fingerprint, StoredVectors, cache_folder, encode_corpus, text_fingerprint
-from limbeck.encoders.folder_lock import locked
 from limbeck.encoders.texts import TextList
 from limbeck.errors import ConfigError, DataError, EncoderMismatch, StorageError
+from limbeck.storage.lock import locked
 from limbeck.testing import HashEncoder
 from limbeck.types import Reps
 
@@ -299,12 +299,12 @@ def test_a_disk_that_fills_up_leaves_no_half_files_and_can_go_on(tmp_path, undis
     def full_at_the_tenth(handle):
         calls.append(handle)
         if len(calls) == 10:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(errno.ENOSPC, "disk full on device")
         return real(handle)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full_at_the_tenth)
-        with pytest.raises(StorageError, match="No space left"):
+        with pytest.raises(StorageError, match="disk full"):
             encode(tmp_path / "v")
     assert set(contents(tmp_path / "v")) < set(undisturbed)
     encode(tmp_path / "v")

@@ -10,7 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from limbeck.index import durable, store
+from limbeck.index import store
+from limbeck.storage import durable
 
 SIZES = {"index.faiss": 700_000, "quantiser.safetensors": 90_000, "query_encoder/model.onnx": 300_000}
 

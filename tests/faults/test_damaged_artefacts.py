@@ -8,6 +8,7 @@ import pytest
 from limbeck.errors import ArtefactError
 from limbeck.index import CodeIndex, Flat, files, store
 from limbeck.quantisers import ProductQuantiser
+from limbeck.storage.lock import LOCK
 from limbeck.testing import clustered
 
 MUTATIONS = 200
@@ -64,7 +65,7 @@ KINDS = [flip_a_bit, flip_a_bit_of_the_header, truncate, zero_a_sector, swap_two
 def mutations(artefact, count, *, seed):
     """Files of all kinds with their damaged bytes, `count` of them, each different from the original."""
     rng = random.Random(seed)
-    paths = [path for path in sorted(artefact.rglob("*")) if path.is_file() and path.name != store.LOCK]
+    paths = [path for path in sorted(artefact.rglob("*")) if path.is_file() and path.name != LOCK]
     assert {path.name for path in paths} > {
         "CURRENT",
         "manifest.json",

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from limbeck.errors import ArtefactError, CorruptArtefact, DataError, StorageError, VersionMismatch
-from limbeck.index import durable, store
+from limbeck.index import store
+from limbeck.storage import durable
+from limbeck.storage.lock import LOCK
 from limbeck.version import __version__
 
 OLD, NEW = b"old" * 1000, b"new" * 2000
@@ -133,7 +135,7 @@ def test_a_full_disk_says_what_was_needed_and_what_there_is(folder, monkeypatch)
 def test_a_file_size_limit_is_a_full_disk_even_in_its_last_bytes(folder, missing):
     size = 400_000
     script = (
-        "import resource, sys; from pathlib import Path; from limbeck.index import store, durable\n"
+        "import resource, sys; from pathlib import Path; from limbeck.index import store; from limbeck.storage import durable\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size - missing}, {size - missing}))\n"
         "def write(p): durable.write_file(p / 'index.faiss', bytes(400_000))\n"
         "try: store.publish(Path(sys.argv[1]), write, {})\n"
@@ -171,7 +173,7 @@ def test_a_library_that_meets_a_full_disk_in_the_callback_is_explained(folder):
 
 
 def test_two_writers_never_meet(folder):
-    with (folder / store.LOCK).open("r+") as lock:
+    with (folder / LOCK).open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("4321\n")
         lock.flush()

@@ -10,9 +10,9 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.data.atomic import replaced_file
 from limbeck.data.lines import shown
 from limbeck.errors import CorruptArtefact, DataError
+from limbeck.storage.whole import replaced_file
 from limbeck.types import Rows
 
 _CHUNK = 65_536

@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from limbeck.data.atomic import replaced_folder
 from limbeck.data.corpus import Document, content_hash, json_line
 from limbeck.data.dataset import Dataset
 from limbeck.data.module_splits import SPLITS, drawn, split_of_modules
@@ -30,6 +28,8 @@ from limbeck.data.python_source import Snippet, normalised_query
 from limbeck.data.source_files import SourceFile, source_files, versions_of
 from limbeck.data.source_pool import parsed_in_order
 from limbeck.errors import ConfigError, DatasetError
+from limbeck.storage.cache import cache_root
+from limbeck.storage.whole import replaced_folder
 
 NAME = "python-api"
 RULES = 1  # goes up when the same packages would give other documents
@@ -162,18 +162,10 @@ def cached(size: int | None = None, seed: int = 0, *, packages: Sequence[str] | 
     names = PACKAGES if packages is None else packages
     versions, _ = versions_of(names)
     key = content_hash([[json.dumps([RULES, size, seed, sorted(versions.items())])]])[:16]
-    folder = cache_folder() / NAME / f"{'all' if size is None else size}-{seed}-{key}"
+    folder = cache_root() / NAME / f"{'all' if size is None else size}-{seed}-{key}"
     if (folder / "manifest.json").is_file():
         return _opened(folder)
     return harvest(folder, size=size, seed=seed, packages=packages)
-
-
-def cache_folder() -> Path:
-    """`$LIMBECK_CACHE`, else `$XDG_CACHE_HOME/limbeck`, else `~/.cache/limbeck`."""
-    given = os.environ.get("LIMBECK_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limbeck"
 
 
 def _gather(files: list[SourceFile], *, size: int | None, seed: int) -> _Harvested:

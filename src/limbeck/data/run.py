@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck.data.atomic import replaced_file
 from limbeck.data.ids import Ids
 from limbeck.data.lines import decoded, numbered_lines, shown
 from limbeck.errors import DataError, ShapeError
+from limbeck.storage.whole import replaced_file
 from limbeck.types import Floats, Hits, Rows
 
 _LARGEST = float(np.finfo(np.float32).max)

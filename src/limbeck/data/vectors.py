@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.data.atomic import replaced_file
 from limbeck.data.ids import Ids
 from limbeck.data.lines import decoded, numbered_lines, parsed_json, shown
 from limbeck.errors import DataError, ShapeError
+from limbeck.storage.whole import replaced_file
 from limbeck.types import Floats
 
 _log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from limbeck.encoders.fingerprint import Fingerprint
-from limbeck.encoders.folder_lock import locked
 from limbeck.encoders.stored import MANIFEST, Manifest, StoredVectors, is_done, write_shard
 from limbeck.encoders.texts import Texts, as_texts, longest_first, text_fingerprint
 from limbeck.errors import ConfigError, DataError, EncoderMismatch, StorageError
+from limbeck.storage.cache import cache_root
+from limbeck.storage.lock import locked
 from limbeck.types import Floats, Reps, Side
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def encode_corpus(
 
 def cache_folder(encoder: KnownEncoder, text_fingerprint: str, side: Side) -> Path:
     """Where these texts' vectors by this encoder belong: under $LIMBECK_CACHE, else ~/.cache/limbeck."""
-    root = Path(os.environ.get("LIMBECK_CACHE") or Path.home() / ".cache" / "limbeck").expanduser()
-    return root / "vectors" / encoder.fingerprint.digest[:16] / f"{text_fingerprint[:16]}-{side}"
+    return cache_root() / "vectors" / encoder.fingerprint.digest[:16] / f"{text_fingerprint[:16]}-{side}"
 
 
 def _make(folder: Path) -> None:

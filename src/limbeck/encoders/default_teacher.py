@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from limbeck.encoders.file_hash import sha256_file
 from limbeck.errors import CorruptArtefact, MissingExtra
+from limbeck.storage.hashing import sha256_file
 
 DEFAULT_TEACHER = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"

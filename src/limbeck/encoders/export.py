@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limbeck.data.atomic import replaced_folder
 from limbeck.encoders.export_check import check_close, check_same
-from limbeck.encoders.file_hash import sha256_file
 from limbeck.encoders.fingerprint import Fingerprint
 from limbeck.encoders.onnx import MODEL, OUTPUT, TOKENIZER, OnnxEncoder, Settings
 from limbeck.encoders.sentence import SentenceEncoder
 from limbeck.errors import DataError, ExportError, MissingExtra
+from limbeck.storage.hashing import sha256_file
+from limbeck.storage.whole import replaced_folder
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from limbeck.encoders.default_teacher import DEFAULT_TEACHER, default_teacher
-from limbeck.encoders.file_hash import sha256_files
 from limbeck.errors import ConfigError, DataError
+from limbeck.storage.hashing import sha256_files
 
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "*.bin", "*.jinja"]
 _UNWANTED = ["onnx/*", "openvino/*", "*.onnx", "training_args.bin", "optimizer.bin"]

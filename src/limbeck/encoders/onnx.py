@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.encoders.file_hash import sha256_file
 from limbeck.encoders.fingerprint import Fingerprint
 from limbeck.encoders.stored import read_json
 from limbeck.encoders.texts import check_texts, longest_first
 from limbeck.errors import ConfigError, CorruptArtefact, VersionMismatch
+from limbeck.storage.hashing import sha256_file
 from limbeck.types import Floats, Reps, Side
 
 if TYPE_CHECKING:

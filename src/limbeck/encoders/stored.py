@@ -20,10 +20,10 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from limbeck.data.atomic import replaced_file
-from limbeck.encoders.file_hash import sha256_file
 from limbeck.encoders.fingerprint import Fingerprint
 from limbeck.errors import CorruptArtefact, DataError, ShapeError, VersionMismatch
+from limbeck.storage.hashing import sha256_file
+from limbeck.storage.whole import replaced_file
 from limbeck.types import Floats, Rows, Side
 
 FORMAT = 1

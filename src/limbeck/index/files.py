@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import CorruptArtefact, LimbeckError
-from limbeck.index import durable
 from limbeck.quantisers.faiss_io import faiss_bytes, from_faiss, read_faiss, same
 from limbeck.quantisers.product import ProductQuantiser
+from limbeck.storage import durable
 from limbeck.types import Codes, Floats
 
 SETTINGS = ("code_bytes", "bits", "metric", "by_residual")

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, CorruptArtefact, ShapeError
-from limbeck.index import durable
 from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
 from limbeck.index.ties import best_hits, in_order
 from limbeck.quantisers.engine import finite_floats
 from limbeck.quantisers.faiss_scan import faiss_threads, nearest_rows
+from limbeck.storage import durable
 from limbeck.types import Floats, Hits, Metric, Reps, Rows
 
 BLOCK_BYTES = 256 * 2**20  # vectors scanned at once; a memory map larger than this is read block by block

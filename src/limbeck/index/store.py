@@ -12,26 +12,25 @@ anybody reads one, because faiss loads most damaged files without an error and g
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from limbeck.errors import CorruptArtefact, DataError, StorageError, VersionMismatch
-from limbeck.index import durable
+from limbeck.storage import durable
+from limbeck.storage.hashing import sha256_file
+from limbeck.storage.lock import locked
 from limbeck.version import __version__
 
 FORMAT_VERSION = 1
 OLDEST_READABLE = 1
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
-LOCK = ".lock"
 GENERATION = "gen-"
 TEMPORARY = ".tmp-"
 LARGEST_MANIFEST = 64 * 2**20  # bytes
@@ -65,7 +64,7 @@ def publish(folder: Path, write: Callable[[Path], None], manifest: Mapping[str, 
     """
     content = _strict_json(dict(manifest), name="manifest")
     durable.make_folders(folder)
-    with _writer_lock(folder), durable.storage_errors(folder):
+    with locked(folder), durable.storage_errors(folder):
         kept = _pointed_at(folder)
         _clean(folder, keep=kept)
         token = secrets.token_hex(8)
@@ -115,7 +114,10 @@ def _seal(temporary: Path, content: Any) -> str:
     files = {}
     for path in _all_files(temporary):
         durable.sync_file(path)
-        files[path.relative_to(temporary).as_posix()] = {"size": path.stat().st_size, "sha256": _sha256(path)}
+        files[path.relative_to(temporary).as_posix()] = {
+            "size": path.stat().st_size,
+            "sha256": sha256_file(path),
+        }
     for path in sorted(path for path in temporary.rglob("*") if path.is_dir()):
         durable.sync_folder(path)
     document = {
@@ -233,7 +235,7 @@ def _problems(generation: Path, manifest: Manifest, *, hashes: bool) -> Iterator
         if not path.is_dir() and name not in known:
             yield f"{name} is not in the manifest"
     for name, path, entry in right_size if hashes else ():
-        if _sha256(path) != entry.sha256:
+        if sha256_file(path) != entry.sha256:
             yield f"{name}: checksum mismatch"
 
 
@@ -245,28 +247,6 @@ def _all_files(folder: Path) -> list[Path]:
         if path == folder / MANIFEST:
             raise StorageError(f"{path}: this name is taken by the store; call the file something else.")
     return paths
-
-
-@contextmanager
-def _writer_lock(folder: Path) -> Iterator[None]:
-    """Held while publishing; freed by the system if the process dies."""
-    with durable.storage_errors(folder / LOCK):
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-            raise StorageError(
-                f"{folder} is locked by pid {holder}, which is writing to it.\n\n"
-                "Hint: wait until it is done, or write to another folder."
-            ) from None
-        with durable.storage_errors(folder / LOCK):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _pointed_at(folder: Path) -> str | None:
@@ -315,8 +295,3 @@ def _read_small(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}.") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

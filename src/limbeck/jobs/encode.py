@@ -13,7 +13,7 @@ from limbeck.data.queries import Queries
 from limbeck.data.vectors import Vectors, read_ids
 from limbeck.encoders.default_teacher import DEFAULT_TEACHER
 from limbeck.errors import ConfigError
-from limbeck.index.durable import write_file
+from limbeck.storage.durable import write_file
 from limbeck.types import Side
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from limbeck.errors import DataError
 from limbeck.index.compressed import CodeIndex
 from limbeck.index.document_store import FILE as DOCUMENTS
 from limbeck.index.document_store import DocumentStore
-from limbeck.index.durable import write_file
 from limbeck.index.store import publish
 from limbeck.quantisers.faiss_io import faiss_bytes, from_faiss, read_faiss
 from limbeck.retrieve import Searcher
+from limbeck.storage.durable import write_file
 
 
 def export_faiss(

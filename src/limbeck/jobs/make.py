@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from limbeck.cache import cache_root
 from limbeck.data.dataset import Dataset
 from limbeck.data.ids import Ids
 from limbeck.data.records import Document
@@ -29,6 +28,7 @@ from limbeck.jobs.material import (
     opened_encoder,
 )
 from limbeck.retrieve import QUERY_ENCODER, Searcher
+from limbeck.storage.cache import cache_root
 
 if TYPE_CHECKING:
     from limbeck.encoders.sentence import SentenceEncoder

@@ -62,7 +62,7 @@ def quickstart(
 ) -> Outcome:
     """Run the whole main job and leave the artefact, report.md, report.json and quality.png in `out`.
 
-    documents  200 to 50,000
+    documents  256 (codewords must be learnt from something) to 50,000
     cost       8,000 documents: under 4 minutes and 3 GB on 2 cores, mostly encoding; a second run takes the vectors
                from the cache
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limbeck.errors import ConfigError, CorruptArtefact
-from limbeck.index import durable
+from limbeck.storage import durable
 from limbeck.train.history import History
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from limbeck.errors import StorageError
+from limbeck.storage import durable
 
 
 @contextmanager
@@ -21,18 +22,18 @@ def replaced_file(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise StorageError(f"{path}: expected a file or nothing to be there, found something else.")
-    with _storage(path):
+    with durable.storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
     part = Path(name)
     try:
-        with _storage(path):
+        with durable.storage_errors(path):
             yield part
-            _flush(part)
+            durable.sync_file(part)
             part.chmod(0o666 & ~_umask())
-            part.replace(path)
-            _flush(path.parent)
+            durable.replace(part, path)
+            durable.sync_file(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -46,19 +47,19 @@ def replaced_folder(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise StorageError(f"{path}: expected a folder or nothing to be there, found a file.")
-    with _storage(path):
+    with durable.storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
-        with _storage(path):
+        with durable.storage_errors(path):
             yield part
             for file in sorted(part.rglob("*")):
-                _flush(file)
-            _flush(part)
+                durable.sync_file(file)
+            durable.sync_file(part)
             part.chmod(0o777 & ~_umask())
             _move_aside(path)
-            part.replace(path)
-            _flush(path.parent)
+            durable.replace(part, path)
+            durable.sync_file(path.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -71,23 +72,7 @@ def _move_aside(path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-@contextmanager
-def _storage(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}.") from error

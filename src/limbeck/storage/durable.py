@@ -83,9 +83,6 @@ def write_file(path: Path, data: Any) -> None:
         out.write(data)
 
 
-replace_file = write_file  # the same thing: what is written always takes the place of what was there
-
-
 @contextmanager
 def replacement(path: Path, *, needed: int) -> Iterator[NewFile]:
     """A new file that takes the place of `path` when the block ends well, and is removed when it does not."""

@@ -1,7 +1,7 @@
 import pytest
 
-from limbeck.data.atomic import replaced_file, replaced_folder
 from limbeck.errors import StorageError
+from limbeck.storage.whole import replaced_file, replaced_folder
 
 
 def test_a_file_appears_whole_or_stays_as_it_was(tmp_path):
@@ -34,5 +34,5 @@ def test_what_is_no_plain_file_or_folder_is_not_replaced(tmp_path):
         pass
     with pytest.raises(StorageError, match="expected a file or nothing"), replaced_file(tmp_path):
         pass
-    with pytest.raises(StorageError, match="cannot be written"), replaced_file(tmp_path / "file" / "below"):
+    with pytest.raises(StorageError, match="cannot write"), replaced_file(tmp_path / "file" / "below"):
         pass

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from limbeck.errors import StorageError
+from limbeck.storage import durable
+
+LOCK = ".lock"
 
 
 @contextmanager
@@ -17,10 +20,8 @@ def locked(folder: Path) -> Iterator[None]:
 
     raises  StorageError at once if another process holds it
     """
-    try:
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be written: {error.strerror or error}.") from error
+    with durable.storage_errors(folder / LOCK):
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -30,8 +31,9 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder}: locked by pid {holder}, which is writing there.\n\n"
                 "Hint: wait until it ends, or give another folder."
             ) from None
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with durable.storage_errors(folder / LOCK):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(handle)
