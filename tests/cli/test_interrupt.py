@@ -6,7 +6,10 @@ import subprocess
 import sys
 import time
 
+import pytest
 from safetensors.numpy import load_file
+
+from limbeck.cli import main
 
 DEADLINE = 120.0
 
@@ -76,6 +79,18 @@ def test_stopped_before_anything_was_imported_is_exit_code_5_too():
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ended.returncode == 5
     assert "limbeck verify x" in ended.stderr
+
+
+def test_stopped_before_a_verb_began_is_said_too(monkeypatch, capsys):
+    class Stops:
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "limbeck.cli.app", Stops())
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 5
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_enough_is_no_error(index, vectors):

@@ -195,4 +195,4 @@ def test_encode_refuses_splits_of_documents(run, beir, tmp_path):
 
 
 def test_quickstart_refuses_sizes_that_cannot_be_measured(run):
-    assert "200" in refused(run, "quickstart", "--documents", 10)
+    assert "256" in refused(run, "quickstart", "--documents", 10)

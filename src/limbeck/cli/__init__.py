@@ -18,6 +18,10 @@ def main() -> None:
 
         app(prog_name="limbeck")
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        code: str | int | None = _ENDED_BY_SIGNAL
     except SystemExit as ended:
-        sys.exit(INTERRUPTED if ended.code == _ENDED_BY_SIGNAL else ended.code)
+        code = ended.code
+    if code == _ENDED_BY_SIGNAL:  # nothing had begun yet; a verb says itself what it leaves
+        sys.stderr.write("Error: interrupted before anything was done.\n")
+        code = INTERRUPTED
+    sys.exit(code)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def quickstart(
     documents: Annotated[
-        int, typer.Option(min=200, max=50_000, help="How many functions and classes to harvest.")
+        int, typer.Option(min=256, max=50_000, help="How many functions and classes to harvest.")
     ] = 8000,
     out: Annotated[Path, typer.Option(help="Where index, report and plot go.")] = Path("runs/quickstart"),
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
