@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -63,20 +63,29 @@ class Bench:
         return id(self)
 
 
-def run(bench: Bench, results: s.ResultFile, name: str, recipe: DistillVQ, split: str) -> dict[str, object]:
-    """One training and its judgement on a split, unless the result file has it."""
-    key = {"collection": bench.setting.name, "variant": name, "split": split, "recipe": plain(recipe)}
-    found = results.find(key)
-    if found is not None:
-        return found
+def run(
+    bench: Bench, results: s.ResultFile, name: str, recipe: DistillVQ, split: str
+) -> dict[str, np.ndarray]:
+    """One training and its judgement on a split, unless it is done: values for each query."""
+    key = {
+        "collection": bench.setting.name,
+        "documents": len(bench.data.documents),
+        "variant": name,
+        "split": split,
+        "recipe": asdict(recipe),
+    }
+    known = results.values(key)
+    if known is not None:
+        return known
     start = bench.started(recipe.code_bytes, recipe.seed)
     begun = time.perf_counter()
     system = recipe.run(bench.data, start)
     seconds = round(time.perf_counter() - begun, 1)
     values = bench.judged(system, split)
-    row = results.add(key, {"seconds": seconds, "means": s.means(values), "values": values})
-    print(f"{name:28} seed {recipe.seed} {split:7} {row['means']} {seconds} s", flush=True)
-    return row
+    results.keep_values(key, values)
+    results.add(key, {"seconds": seconds, "means": s.means(values)})
+    print(f"{name:28} seed {recipe.seed} {split:7} {s.means(values)} {seconds} s", flush=True)
+    return {name: np.asarray(column) for name, column in values.items()}
 
 
 def ablate(
@@ -93,13 +102,16 @@ def ablate(
     """Choose each variant's rate on dev, run all seeds, report on the reported split, and judge the claims."""
     begun = time.perf_counter()
     bench, results = Bench.open(collection), s.ResultFile(title)
-    values: dict[str, list[dict[str, list[float]]]] = {}
+    values: dict[str, list[dict[str, np.ndarray]]] = {}
     for name, recipe in variants.items():
-        tried = {r: run(bench, results, name, rate_of(recipe, r), bench.setting.choose) for r in rates}
-        best = max(tried, key=lambda rate: tried[rate]["means"]["RR@10"])
-        chosen = rate_of(recipe, best)
-        rows = [run(bench, results, name, replace(chosen, seed=seed), bench.setting.report) for seed in SEEDS]
-        values[name] = [row["values"] for row in rows]
+        rate = rates[0]
+        if len(rates) > 1:
+            tried = [run(bench, results, name, rate_of(recipe, r), bench.setting.choose) for r in rates]
+            rate = rates[int(np.argmax([one["RR@10"].mean() for one in tried]))]
+        chosen = rate_of(recipe, rate)
+        values[name] = [
+            run(bench, results, name, replace(chosen, seed=seed), bench.setting.report) for seed in SEEDS
+        ]
     lines = summary(title, bench, values, claims)
     lines.append(
         f"\n{(time.perf_counter() - begun) / 60:.1f} minutes (less what was resumed); `python experiments/{title}.py`."
@@ -110,14 +122,18 @@ def ablate(
 
 
 def summary(
-    title: str, bench: Bench, values: Mapping[str, list[dict]], claims: Sequence[tuple[str, str]]
+    title: str,
+    bench: Bench,
+    values: Mapping[str, list[dict[str, np.ndarray]]],
+    claims: Sequence[tuple[str, str]],
 ) -> list[str]:
     """A Markdown table of means over seeds and a table of verdicts."""
     queries = len(next(iter(values.values()))[0]["RR@10"])
     lines = [
         f"# {title}",
         "",
-        f"{bench.setting.name}, {len(bench.data.documents):,} documents, {queries:,} reported queries, seeds {list(SEEDS)}.",
+        f"{bench.setting.name}, {len(bench.data.documents):,} documents, {queries:,} reported queries, "
+        f"seeds {list(SEEDS)}, rates chosen on dev.",
         "",
         "| variant | " + " | ".join(MEASURES) + " |",
         "|---|" + "---:|" * len(MEASURES),
@@ -132,7 +148,7 @@ def summary(
     return lines
 
 
-def _claim(better: str, worse: str, measure: str, values: Mapping[str, list[dict]]) -> str:
+def _claim(better: str, worse: str, measure: str, values: Mapping[str, list[dict[str, np.ndarray]]]) -> str:
     one, other = (np.array([seed[measure] for seed in values[name]]) for name in (better, worse))
     found = paired_interval(one.mean(axis=0), other.mean(axis=0))
     each = (one - other).mean(axis=1)
@@ -146,10 +162,3 @@ def _claim(better: str, worse: str, measure: str, values: Mapping[str, list[dict
         f"| {better} > {worse} | {measure} | {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] "
         f"| {seeds} | {verdict} |"
     )
-
-
-def plain(recipe: DistillVQ) -> dict[str, object]:
-    """The recipe's constants, for keys."""
-    from dataclasses import asdict
-
-    return asdict(recipe)

@@ -1,7 +1,7 @@
 """Distill-VQ against OPQ with the same codes: three collections, 16 and 32 bytes, RR@10 and overlap@10; twelve cells.
 
-Constants were chosen on `choose` splits; figures are of the `report` splits. Paired permutation test, 10,000 draws, Holm
-over the twelve cells.
+Constants were chosen on `choose` splits; figures are of the `report` splits. Paired permutation test, 10,000 draws,
+Holm over the twelve cells.
 
 About 10 minutes on 2 cores, less the encoding; resumes.    python experiments/distill_vq_bars.py
 """
@@ -84,7 +84,8 @@ def main() -> None:
         "",
         "RR@10 / R@100 / overlap@10 with exact search; p by paired permutation, Holm over all twelve.",
         "",
-        "| collection | bytes | exact | OPQ | Distill-VQ | RR@10 gain [95 %], p | overlap gain [95 %], p | seconds: OPQ, training |",
+        "| collection | bytes | exact | OPQ | Distill-VQ | RR@10 gain [95 %], p | overlap gain [95 %], p "
+        "| seconds: OPQ, training |",
         "|---|---:|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -7,7 +7,7 @@ from ablation import ablate
 
 from limbeck.recipes.distill_vq import DistillVQ
 
-BASE = DistillVQ(made_queries=0.0, batch_size=64, epochs=2)
+BASE = DistillVQ(made_queries=0.0, batch_size=64, epochs=2, least_steps=0)
 FIELDS = {
     "IB + Top-200": {"sample": None},
     "IB + Top-200, 32 drawn": {"sample": 32},

@@ -5,6 +5,7 @@ Decide on `choose`, report on `report`; neither is seen in training. Run from th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -18,6 +19,7 @@ import numpy as np
 from limbeck.data.dataset import Dataset
 from limbeck.data.labels import Qrels
 from limbeck.encoders.collection import Collection, encode_dataset
+from limbeck.storage.cache import cache_root
 from limbeck.types import Hits, Reps
 
 DATA = Path(os.environ.get("LIMBECK_DATA", "../shared/data"))
@@ -80,7 +82,10 @@ def _with_choice_by_focus(dataset: Dataset, queries: Path) -> Dataset:
 
 
 class ResultFile:
-    """JSON lines, one a finished run, keyed by its settings: started again, an experiment skips what is there."""
+    """JSON lines, one a finished run, keyed by its settings: started again, an experiment skips what is there.
+
+    Values for each query are large; they stay in the cache, and a run whose values are gone is made again.
+    """
 
     def __init__(self, name: str) -> None:
         self.path = RESULTS / f"{name}.jsonl"
@@ -99,6 +104,24 @@ class ResultFile:
             stream.write(json.dumps(row) + "\n")
         self.rows.append(row)
         return row
+
+    def values(self, key: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
+        """Values for each query of a finished run."""
+        path = self._values_file(key)
+        if self.find(key) is None or not path.exists():
+            return None
+        with np.load(path) as stored:
+            return dict(stored)
+
+    def keep_values(self, key: Mapping[str, Any], values: Mapping[str, Sequence[float]]) -> None:
+        """Before `add`, so that a finished run has its values."""
+        path = self._values_file(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **{name: np.asarray(column) for name, column in values.items()})
+
+    def _values_file(self, key: Mapping[str, Any]) -> Path:
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        return cache_root() / "experiments" / self.path.stem / f"{digest[:24]}.npz"
 
 
 def search(index: Any, vectors: np.ndarray, depth: int = 100, *, effort: float | None = None) -> Hits:

@@ -73,7 +73,9 @@ def test_straight_through_serves_the_nearest_codewords():
     codes = quantiser.encode(VECTORS)
     requantised = Requantised(quantiser, codes, VECTORS, temperature=0.1)
     served = requantised(ROWS)["docs"].flat.detach().numpy()
-    np.testing.assert_allclose(served, CodeBank(quantiser, codes)(ROWS)["docs"].flat.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(
+        served, CodeBank(quantiser, codes)(ROWS)["docs"].flat.detach().numpy(), atol=1e-5
+    )
 
 
 def test_straight_through_moves_codewords_that_were_not_chosen_as_well():

@@ -135,7 +135,8 @@ def test_a_full_disk_says_what_was_needed_and_what_there_is(folder, monkeypatch)
 def test_a_file_size_limit_is_a_full_disk_even_in_its_last_bytes(folder, missing):
     size = 400_000
     script = (
-        "import resource, sys; from pathlib import Path; from limbeck.index import store; from limbeck.storage import durable\n"
+        "import resource, sys; from pathlib import Path\n"
+        "from limbeck.index import store; from limbeck.storage import durable\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size - missing}, {size - missing}))\n"
         "def write(p): durable.write_file(p / 'index.faiss', bytes(400_000))\n"
         "try: store.publish(Path(sys.argv[1]), write, {})\n"

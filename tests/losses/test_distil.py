@@ -112,7 +112,9 @@ def test_listnet_of_a_perfect_student_is_the_teachers_entropy_and_reverse_kl_is_
     everything = torch.ones(SHAPE, dtype=torch.bool)
     entropy = -(teacher.softmax(-1) * teacher.log_softmax(-1)).sum(-1)
     torch.testing.assert_close(listnet(teacher, teacher, everything), entropy)
-    torch.testing.assert_close(reverse_kl(teacher + 3, teacher, everything), torch.zeros(5, dtype=torch.float64))
+    torch.testing.assert_close(
+        reverse_kl(teacher + 3, teacher, everything), torch.zeros(5, dtype=torch.float64)
+    )
 
 
 def test_margin_mse_is_twice_the_variance_of_the_difference(scores):

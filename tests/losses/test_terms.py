@@ -15,8 +15,12 @@ from limbeck.types import Batch, Candidates, Step
 EVERYTHING = torch.ones(2, 4, dtype=torch.bool)
 
 
-def step(student: torch.Tensor, teacher: torch.Tensor, *, gains: torch.Tensor | None = None, **scores) -> Step:
-    candidates = Candidates(torch.tensor([[0, 1, 2, 3]]), gains if gains is not None else student * 0, EVERYTHING)
+def step(
+    student: torch.Tensor, teacher: torch.Tensor, *, gains: torch.Tensor | None = None, **scores
+) -> Step:
+    candidates = Candidates(
+        torch.tensor([[0, 1, 2, 3]]), gains if gains is not None else student * 0, EVERYTHING
+    )
     batch = Batch(rows=torch.arange(2))
     return Step(batch, None, {}, candidates, {"docs": student, **scores}, {"docs": teacher})
 

@@ -18,7 +18,7 @@ from limbeck.recipes.distill_vq import DistillVQ, NearUniformTeacher, queries_fr
 from limbeck.train.history import History
 from limbeck.types import Reps
 
-SMALL = DistillVQ(code_bytes=4, top_k=50, sample=16, made_queries=0.0, epochs=3, batch_size=64)
+SMALL = DistillVQ(code_bytes=4, top_k=50, sample=16, made_queries=0.0, epochs=3, least_steps=0, batch_size=64)
 VARIANTS = {
     "whole top list": {"sample": None},
     "own lists": {"in_batch": False},
@@ -178,6 +178,12 @@ def test_a_stopped_run_continues_and_ends_in_the_same_bytes(data, start, tmp_pat
     whole = SMALL.run(plain, start, folder=tmp_path / "whole").documents.learned().parts()["score.codewords"]
     again = SMALL.run(plain, start, folder=tmp_path / "whole").documents.learned().parts()["score.codewords"]
     np.testing.assert_array_equal(again, whole)
+
+
+def test_few_queries_are_gone_through_more_often(data, start):
+    histories: list[History] = []
+    replace(SMALL, least_steps=55).run(replace(data, dev_queries=None), start, on_history=histories.append)
+    assert len(histories[0].epochs) == 6  # 10 steps an epoch
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,9 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("fatal_step", [3, 7, 8, 20])
 @pytest.mark.parametrize("has_dev", [False, True])
-def test_a_run_killed_at_any_step_continues_and_ends_in_the_same_bytes(fatal_step, has_dev, tmp_path, monkeypatch):
+def test_a_run_killed_at_any_step_continues_and_ends_in_the_same_bytes(
+    fatal_step, has_dev, tmp_path, monkeypatch
+):
     monkeypatch.setattr("limbeck.train.checkpoint.SECONDS_BETWEEN", -1.0)  # a checkpoint after every step
     dev = (lambda system: -float(np.abs(table(system) - DOCUMENTS).sum())) if has_dev else None
     whole = small_system()
@@ -173,7 +175,10 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 
 def test_only_the_newest_checkpoint_stays_on_disk(tmp_path):
     fit(small_system(), QUERIES, SCHEDULE, folder=tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.json", "step-00000021.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint.json",
+        "step-00000021.safetensors",
+    ]
 
 
 def test_clipping_bounds_the_gradient_that_is_applied():

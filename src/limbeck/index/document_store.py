@@ -13,7 +13,8 @@ from limbeck.errors import CorruptArtefact
 
 FILE = "documents.sqlite"
 _SCHEMA = """CREATE TABLE documents(
-    row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, text TEXT NOT NULL, metadata TEXT NOT NULL)"""
+    row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+    title TEXT NOT NULL, text TEXT NOT NULL, metadata TEXT NOT NULL)"""
 _AT_ONCE = 500  # rows a statement; SQLite allows 32,766 parameters
 
 

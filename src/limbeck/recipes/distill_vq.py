@@ -71,7 +71,8 @@ class DistillVQ:
     base_rate: float = 0.05
     routing_rate: float = 0.05
     query_rate: float = 0.001
-    epochs: int = 3
+    epochs: int = 3  # passes over the training queries, or more where these are few:
+    least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 128
     patience: int = 2
     seed: int = 0
@@ -92,8 +93,12 @@ class DistillVQ:
         """The fitted system. `folder` keeps checkpoints; a stopped run continues from them."""
         queries = self._training_queries(data)
         system = self._compose(data, self._started(data, start), queries)
+        steps = -(-len(queries) // self.batch_size)
         schedule = Schedule(
-            epochs=self.epochs, batch_size=self.batch_size, patience=self.patience, seed=self.seed
+            epochs=max(self.epochs, -(-self.least_steps // steps)),
+            batch_size=self.batch_size,
+            patience=self.patience,
+            seed=self.seed,
         )
         history = fit(
             system,
