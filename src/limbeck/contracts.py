@@ -36,7 +36,7 @@ class Score(Protocol):
     """How well each candidate answers each query."""
 
     def __call__(self, query: Reps, docs: Reps) -> Tensor:
-        """query [B, n, d] and docs [1 | B, C, m, d] to [B, C]; a leading 1 is a pool shared by the batch."""
+        """Query [B, n, d] and docs [1 | B, C, m, d] to [B, C]; a leading 1 is a pool shared by the batch."""
         ...
 
 
@@ -78,7 +78,7 @@ class Documents(Protocol):
     """Where document representations come from, and therefore what is frozen."""
 
     def __call__(self, ids: Tensor) -> Mapping[str, Reps]:
-        """ids [1 | B, C] to named views: "docs" [1 | B, C, m, d], and "coarse", "lists" where there are lists."""
+        """Ids [1 | B, C] to named views: "docs" [1 | B, C, m, d], and "coarse", "lists" where there are lists."""
         ...
 
     def stored(self) -> Iterable[Reps] | Codes:
