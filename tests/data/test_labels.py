@@ -119,3 +119,14 @@ def test_random_lines_are_labels_or_data_errors(tmp_path_factory, lines):
     path.write_bytes(b"\n".join(lines))
     with suppress(DataError):
         Qrels.open(path)
+
+
+def test_labels_of_some_queries_keep_their_documents_in_the_order_asked_for():
+    labels = Labels(
+        np.array([0, 2, 2, 5]), np.array([3, 9, 0, 4, 7]), np.array([1, 2, 1, 0, 3], dtype=np.float32)
+    )
+    taken = labels.take(np.array([2, 0, 1]))
+    for new, old in enumerate([2, 0, 1]):
+        for found, expected in zip(taken.of(new), labels.of(old), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    assert len(labels.take(np.array([], dtype=np.int64))) == 0

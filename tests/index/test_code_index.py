@@ -226,3 +226,10 @@ def test_saved_files_open_in_plain_faiss(vectors, tmp_path):
     hits = index.search(Reps.single(vectors[:5]), 10)
     assert np.allclose(distances, hits.scores, atol=1e-4)
     assert (ids == hits.ids).mean() > 0.9  # equal scores may come in another order
+
+
+def test_equal_indexes_are_saved_in_equal_bytes(vectors, tmp_path):
+    for name in ("one", "other"):
+        CodeIndex(*built(vectors, lists=4, rotate=True)).save(tmp_path / name)
+    for file in ("index.faiss", "quantiser.safetensors"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()

@@ -42,6 +42,13 @@ class Labels:
         part = slice(int(self.indptr[query_row]), int(self.indptr[query_row + 1]))
         return self.documents[part], self.gains[part]
 
+    def take(self, query_rows: Rows) -> Labels:
+        """The labels of these queries only, in this order."""
+        counts = np.diff(self.indptr)[query_rows]
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        chosen = np.repeat(self.indptr[query_rows] - indptr[:-1], counts) + np.arange(indptr[-1])
+        return Labels(indptr, self.documents[chosen], self.gains[chosen])
+
 
 class Qrels:
     """Grades of (query, document) pairs by string ids; queries in the order in which the file names them.

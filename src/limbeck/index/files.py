@@ -13,6 +13,7 @@ from limbeck.quantisers.product import ProductQuantiser
 from limbeck.storage import durable
 from limbeck.types import Codes, Floats
 
+DESCRIPTION = "limbeck"
 SETTINGS = ("code_bytes", "bits", "metric", "by_residual")
 
 
@@ -26,9 +27,9 @@ def save_index(folder: Path, quantiser: ProductQuantiser, plain: Any, *, query_m
     if query_map is not None:
         arrays["query_map"] = query_map
     settings = {name: getattr(quantiser, name) for name in SETTINGS}
-    described = {"settings": json.dumps(settings), "index_sha256": hashlib.sha256(data).hexdigest()}
+    described = {"settings": settings, "index_sha256": hashlib.sha256(data).hexdigest()}
     durable.write_file(folder / "index.faiss", data)
-    durable.write_file(folder / "quantiser.safetensors", save(arrays, metadata=described))
+    durable.write_file(folder / "quantiser.safetensors", save(arrays, metadata=_one_key(described)))
 
 
 def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:
@@ -39,8 +40,9 @@ def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:
     data, raw = _bytes_of(folder / "index.faiss"), _bytes_of(folder / "quantiser.safetensors")
     try:
         arrays = load(raw)
-        described = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
-        settings, expected = json.loads(described["settings"]), described["index_sha256"]
+        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        described = json.loads(header["__metadata__"][DESCRIPTION])
+        settings, expected = described["settings"], described["index_sha256"]
         query_map = arrays.pop("query_map", None)
         quantiser = ProductQuantiser(**{name: settings[name] for name in SETTINGS}).with_parts(arrays)
     except (SafetensorError, ValueError, KeyError, TypeError, LimbeckError) as error:
@@ -53,6 +55,11 @@ def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:
     if not (same(found.score_codewords, quantiser.score_codewords) and same(found.base, quantiser.base)):
         raise CorruptArtefact(f"{folder}: index.faiss and quantiser.safetensors hold different codewords.")
     return quantiser, codes, query_map
+
+
+def _one_key(described: dict[str, Any]) -> dict[str, str]:
+    """safetensors writes several keys in an order of its own: equal indexes would differ in their bytes."""
+    return {DESCRIPTION: json.dumps(described, sort_keys=True)}
 
 
 def _bytes_of(path: Path) -> bytes:

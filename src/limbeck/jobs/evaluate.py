@@ -42,15 +42,15 @@ def judge(
     build_seconds: float | None = None,
     effort: float | None = None,
     measures: Sequence[str] = MEASURES,
-    threads: Sequence[int] = (1, 2),
+    seconds: float = 1.0,
 ) -> Judged:
-    """Search, score, and time an index. With `exact` hits the overlap of the top 10 becomes a measure as well."""
+    """Search, score, and time an index (`seconds` as in `measure_search`); overlap is measured against `exact`."""
     hits = index.search(Reps.single(vectors), DEPTH, effort=effort)
     scores = score_hits(hits, labels, measures)
     if exact is not None:
         scores = scores.plus("overlap@10", overlap(hits, exact, k=10)[scores.query_rows])
-    speeds = tuple(measure_search(index, vectors, threads=threads, effort=effort)) if threads else ()
-    cost = Cost(code_bytes, index.nbytes / len(index), build_seconds, speeds)
+    speeds = measure_search(index, vectors, effort=effort, seconds=seconds)
+    cost = Cost(code_bytes, index.nbytes / len(index), build_seconds, tuple(speeds))
     return Judged(scores=scores, hits=hits, cost=cost)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from limbeck.data.corpus import Corpus
 from limbeck.data.dataset import Dataset
 from limbeck.data.ids import Ids
+from limbeck.data.labels import Labels
 from limbeck.data.queries import Queries
 from limbeck.data.vector_data import VectorData
 from limbeck.data.vectors import Vectors
@@ -132,6 +133,7 @@ def _from_texts(
     data = VectorData(
         documents=documents,
         queries=vectors,
+        labels=_labels(opened, asked, corpus, given=queries is not None),
         metric=metric_of(encoder.fingerprint.similarity, normalise=encoder.fingerprint.normalise),
     )
     if dev is not None:
@@ -163,6 +165,13 @@ def _training_queries(
         return opened.split("train")[0]
     log.warning("no training queries were given: they will be made from the documents' own vectors")
     return Queries.from_pairs(())
+
+
+def _labels(opened: Corpus | Dataset, asked: Queries, corpus: Corpus, *, given: bool) -> Labels | None:
+    """The labels of a data set's own train split: read only by recipes that are told to use them."""
+    if given or not isinstance(opened, Dataset) or "train" not in opened.splits:
+        return None
+    return opened.qrels["train"].rows(asked.ids, corpus.ids)
 
 
 def _from_vectors(
@@ -211,4 +220,5 @@ def _hold_out(data: VectorData, seed: int = 0) -> VectorData:
         return data
     order = np.random.default_rng(seed).permutation(len(data.queries))
     kept, held = np.sort(order[count:]), np.sort(order[:count])
-    return replace(data, queries=data.queries[kept], dev_queries=data.queries[held])
+    labels = None if data.labels is None else data.labels.take(kept)
+    return replace(data, queries=data.queries[kept], labels=labels, dev_queries=data.queries[held])
