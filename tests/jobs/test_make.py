@@ -52,7 +52,7 @@ def material(dataset, encoder):
 @pytest.fixture(scope="module")
 def artefact(material, tmp_path_factory):
     out = tmp_path_factory.mktemp("made") / "index"
-    make(material, DistillVQ(code_bytes=16, epochs=1), out, progress=False)
+    make(material, DistillVQ(code_bytes=16, epochs=1, least_steps=0), out, progress=False)
     return out
 
 

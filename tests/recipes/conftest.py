@@ -25,10 +25,8 @@ def made_data(*, documents: int = 1500, queries: int = 600, dim: int = 32, seed:
         return unit(vectors), Labels(np.arange(count + 1), rows, np.ones(count, dtype=np.float32))
 
     train, labels = asked(queries)
-    dev, dev_labels = asked(200)
-    return VectorData(
-        documents=unit(docs), queries=train, labels=labels, dev_queries=dev, dev_labels=dev_labels
-    )
+    dev, _ = asked(200)
+    return VectorData(documents=unit(docs), queries=train, labels=labels, dev_queries=dev)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -114,13 +114,13 @@ def test_scaling_all_vectors_does_not_change_what_is_learnt(scale, settings, dat
 
 def test_vectors_that_are_not_normalised_are_trained_on_as_well(data):
     lengths = np.random.default_rng(1).uniform(5, 15, size=(len(data.documents), 1)).astype(np.float32)
-    long = replace(data, documents=data.documents * lengths, dev_labels=None)
+    long = replace(data, documents=data.documents * lengths)
     start = OPQ(code_bytes=4).run(long)
     assert overlap_with_exact(SMALL.run(long, start), long) > overlap_with_exact(start, long) + 0.02
 
 
 def test_l2_is_distilled_under_its_own_score(data):
-    euclidean = replace(data, documents=data.documents * 3, metric="l2", dev_labels=None)
+    euclidean = replace(data, documents=data.documents * 3, metric="l2")
     start = OPQ(code_bytes=4, lists=12).run(euclidean)
     system = replace(SMALL, lists=12).run(euclidean, start)
     assert overlap_with_exact(system, euclidean) > overlap_with_exact(start, euclidean) + 0.02

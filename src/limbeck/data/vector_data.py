@@ -20,7 +20,7 @@ class VectorData:
     queries      [Q, d] training queries; need no labels
     labels       relevant documents of the training queries, where known
     top          the exact hits of `queries`, where they are known already; else a recipe that needs them searches
-    dev_queries  [D, d] held out, to choose the epoch; with dev_labels by RR@10, else by overlap with exact search
+    dev_queries  [D, d] held out, to choose the epoch by overlap with exact search
     """
 
     documents: Floats
@@ -28,7 +28,6 @@ class VectorData:
     labels: Labels | None = None
     top: Hits | None = None
     dev_queries: Floats | None = None
-    dev_labels: Labels | None = None
     metric: Metric = "ip"
 
     def __post_init__(self) -> None:

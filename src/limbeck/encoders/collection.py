@@ -41,7 +41,6 @@ class Collection:
             queries=self.splits[train].vectors,
             labels=self.splits[train].labels if with_labels else None,
             dev_queries=None if dev is None else self.splits[dev].vectors,
-            dev_labels=None if dev is None else self.splits[dev].labels,
             metric=self.metric,
         )
 

@@ -58,7 +58,7 @@ def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:
 
 
 def _one_key(described: dict[str, Any]) -> dict[str, str]:
-    """safetensors writes several keys in an order of its own: equal indexes would differ in their bytes."""
+    """Safetensors writes several keys in an order of its own: equal indexes would differ in their bytes."""
     return {DESCRIPTION: json.dumps(described, sort_keys=True)}
 
 

@@ -138,7 +138,7 @@ def _from_texts(
     )
     if dev is not None:
         dev_vectors = encode_texts(dev[0].texts, encoder, "query", progress=progress)
-        data = replace(data, dev_queries=dev_vectors, dev_labels=dev[1].rows(dev[0].ids, corpus.ids))
+        data = replace(data, dev_queries=dev_vectors)
     else:
         data = _hold_out(data)
     return Material(
