@@ -13,7 +13,7 @@ quickstart: $(VENV)/.quickstart  ## distil an index from real data and show what
 	$(BIN)/limbeck quickstart --documents $(SIZE)
 
 test: $(VENV)/.dev  ## the tests, at most 10 minutes on 2 cores
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 test-long: $(VENV)/.dev  ## full kill loops, big fuzz runs, experiments
 	$(BIN)/python -m pytest -m long --timeout=3600

@@ -184,3 +184,13 @@ def test_folders_without_a_readable_index_are_corrupt(vectors, tmp_path):
     (tmp_path / "vectors.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(CorruptArtefact):
         Flat.open(tmp_path)
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+@pytest.mark.parametrize("block_bytes", [2**28, 24 * 4 * 37])
+def test_the_fast_candidates_are_those_of_the_settled_search(vectors, metric, block_bytes, monkeypatch):
+    monkeypatch.setattr(flat, "BLOCK_BYTES", block_bytes)
+    index, queries = Flat(vectors, metric=metric), vectors[:50] + 0.01
+    fast, settled = index.nearest(queries, 20), index.search(Reps.single(queries), 20)
+    np.testing.assert_allclose(fast.scores, settled.scores, atol=1e-4)  # float32, d = 24
+    assert (np.sort(fast.ids, axis=1) == np.sort(settled.ids, axis=1)).mean() > 0.99

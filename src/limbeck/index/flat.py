@@ -75,6 +75,16 @@ class Flat:
             return parts[0]
         return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
 
+    def nearest(self, queries: Floats, k: int) -> Hits:
+        """As `search`, but rows that differ by rounding only come as the engine left them: a third faster.
+
+        For training, which wants candidates and does not mind ties. queries [B, d]
+        """
+        checked = query_vectors(Reps.single(queries), dim=self.dim)
+        with faiss_threads(self.threads):
+            scores, rows = self._scan(checked, min(k, len(self)), None)
+        return Hits(rows, scores)
+
     def save(self, folder: Path) -> None:
         """`vectors.npy` and `flat.json` in the folder; memory maps are copied block by block."""
         durable.make_folders(folder)

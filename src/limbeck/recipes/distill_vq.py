@@ -215,7 +215,7 @@ def teacher_lists(data: VectorData, queries: Floats, depth: int) -> tuple[Rows, 
     rest = queries if known is None else queries[len(known) :]
     if known is not None and not len(rest):
         return known.ids[:, :depth], known.scores[:, :depth]
-    hits = Flat(data.documents, metric=data.metric).search(Reps.single(rest), depth)
+    hits = Flat(data.documents, metric=data.metric).nearest(rest, depth)
     if known is None:
         return hits.ids, hits.scores
     return (
