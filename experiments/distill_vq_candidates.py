@@ -1,6 +1,6 @@
 """Distill-VQ, table 3: which candidates. All of the top 200 against a sample of it, with and without in-batch; labels.
 
-About 15 minutes on 2 cores; resumes.    python experiments/distill_vq_candidates.py
+About 12 minutes on 2 cores; resumes.    python experiments/distill_vq_candidates.py
 """
 
 from ablation import ablate
@@ -30,4 +30,5 @@ if __name__ == "__main__":
             ("IB + Top-200", "Top-200, own list"),
             ("IB + Top-200", "IB + Top-10"),
         ],
+        rates=(BASE.codeword_rate,),
     )

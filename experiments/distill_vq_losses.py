@@ -1,7 +1,7 @@
 """Distill-VQ, table 3: ListNet against MSE, Margin-MSE, RankNet and reverse KL, with the same candidates.
 
-Two of the teacher's top 200 for each query, in-batch, no labels: RankNet's pairs forbid larger pools.
-About 12 minutes on 2 cores; resumes.    python experiments/distill_vq_losses.py
+One of the teacher's top 200 for each query, in-batch, no labels: RankNet's pairs forbid larger pools.
+About 6 minutes on 2 cores; resumes.    python experiments/distill_vq_losses.py
 """
 
 from ablation import ablate
@@ -13,6 +13,6 @@ LOSSES = ("listnet", "mse", "margin_mse", "ranknet", "reverse_kl")
 if __name__ == "__main__":
     ablate(
         "distill_vq_losses",
-        {loss: DistillVQ(loss=loss, sample=2, made_queries=0.0) for loss in LOSSES},
+        {loss: DistillVQ(loss=loss, sample=1, made_queries=0.0) for loss in LOSSES},
         [("listnet", other) for other in LOSSES[1:]],
     )

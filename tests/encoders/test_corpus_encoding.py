@@ -367,3 +367,10 @@ def test_the_manifest_holds_the_encoders_fingerprint(tmp_path):
     manifest = encode(tmp_path / "v").manifest
     assert Fingerprint.from_json(manifest.encoder.to_json()) == HashEncoder(8).fingerprint
     assert manifest.texts == text_fingerprint(TextList(TEXTS))
+
+
+def test_what_is_encoded_already_is_opened_while_another_process_holds_the_lock(tmp_path):
+    texts, folder = ["one two", "three"], tmp_path / "v"
+    first = encode_corpus(texts, HashEncoder(dim=8), folder, progress=False).array()
+    with locked(folder):
+        np.testing.assert_array_equal(encode_corpus(texts, HashEncoder(dim=8), folder).array(), first)

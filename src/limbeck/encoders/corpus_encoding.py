@@ -77,6 +77,9 @@ def encode_corpus(
         batch_size=_at_least_one("batch_size", batch_size),
     )
     _make(folder)
+    whole = _whole(folder, manifest)
+    if whole is not None:
+        return whole
     with locked(folder):
         manifest = _agreed(folder, manifest)
         todo = [shard for shard in range(manifest.shards) if not is_done(folder, manifest, shard)]
@@ -96,6 +99,16 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{folder}: cannot be made a folder: {error.strerror or error}.") from error
+
+
+def _whole(folder: Path, wanted: Manifest) -> StoredVectors | None:
+    """The vectors if all of them are there already: any number of processes may open them, only writers lock."""
+    if not (folder / MANIFEST).exists():
+        return None
+    found = _agreed(folder, wanted)
+    if not all(is_done(folder, found, shard) for shard in range(found.shards)):
+        return None
+    return StoredVectors(folder, found)
 
 
 def _agreed(folder: Path, wanted: Manifest) -> Manifest:

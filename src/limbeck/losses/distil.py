@@ -27,11 +27,10 @@ def listnet(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     import torch
 
     check_shapes(student, teacher, mask)
-    left_out = ~mask
-    log_student = torch.log_softmax(student.masked_fill(left_out, -torch.inf), dim=-1)
-    teacher_share = torch.softmax(teacher.masked_fill(left_out, -torch.inf), dim=-1)
+    log_student = torch.log_softmax(only(student, mask, -torch.inf), dim=-1)
+    teacher_share = torch.softmax(only(teacher, mask, -torch.inf), dim=-1)
     # 0 · -inf is nan: candidates that are left out have no share in the sum
-    return -(teacher_share * log_student.masked_fill(left_out, 0.0)).sum(dim=-1)
+    return -(teacher_share * only(log_student, mask, 0.0)).sum(dim=-1)
 
 
 def reverse_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
@@ -43,14 +42,9 @@ def reverse_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     import torch
 
     check_shapes(student, teacher, mask)
-    left_out = ~mask
-    log_student = torch.log_softmax(student.masked_fill(left_out, -torch.inf), dim=-1).masked_fill(
-        left_out, 0.0
-    )
-    log_teacher = torch.log_softmax(teacher.masked_fill(left_out, -torch.inf), dim=-1).masked_fill(
-        left_out, 0.0
-    )
-    share = log_student.exp().masked_fill(left_out, 0.0)
+    log_student = only(torch.log_softmax(only(student, mask, -torch.inf), dim=-1), mask, 0.0)
+    log_teacher = only(torch.log_softmax(only(teacher, mask, -torch.inf), dim=-1), mask, 0.0)
+    share = only(log_student.exp(), mask, 0.0)
     return (share * (log_student - log_teacher)).sum(dim=-1)
 
 
@@ -96,6 +90,11 @@ def ranknet(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
         return (surer * torch.nn.functional.softplus(-margin)).sum() / pairs
 
     return torch.stack([one_query(s[m], t[m]) for s, t, m in zip(student, teacher, mask, strict=True)])
+
+
+def only(values: Tensor, mask: Tensor, otherwise: float) -> Tensor:
+    """`values` where the mask is True; no copy where it is True throughout, as in a shared pool."""
+    return values if bool(mask.all()) else values.masked_fill(~mask, otherwise)
 
 
 def check_shapes(student: Tensor, teacher: Tensor, mask: Tensor) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limbeck.losses.distil import only
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -52,7 +54,7 @@ def route(list_of: Tensor, *, temperature: float) -> Term:
         routing = step.scores["lists"]
         teacher = step.teacher["docs"]
         mask = step.candidates.mask.expand(teacher.shape)
-        share = torch.softmax((teacher / temperature).masked_fill(~mask, -torch.inf), dim=-1)
+        share = torch.softmax(only(teacher / temperature, mask, -torch.inf), dim=-1)
         lists = list_of[step.candidates.ids].expand(teacher.shape)
         mass = torch.zeros_like(routing).scatter_add_(1, lists, share)
         return -(mass * torch.log_softmax(routing / temperature, dim=-1)).sum(dim=-1)
@@ -69,7 +71,7 @@ def teacher_entropy(*, temperature: float) -> Term:
         assert step.candidates is not None
         teacher = step.teacher["docs"]
         mask = step.candidates.mask.expand(teacher.shape)
-        log_share = torch.log_softmax((teacher / temperature).masked_fill(~mask, -torch.inf), dim=-1)
-        return -(log_share.exp() * log_share.masked_fill(~mask, 0.0)).sum(dim=-1)
+        log_share = torch.log_softmax(only(teacher / temperature, mask, -torch.inf), dim=-1)
+        return -(log_share.exp() * only(log_share, mask, 0.0)).sum(dim=-1)
 
     return term

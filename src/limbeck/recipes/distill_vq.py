@@ -152,7 +152,12 @@ class DistillVQ:
         return replace(system, train=self._rates(system))
 
     def _negatives(self, data: VectorData, ranked: Rows) -> Negatives:
-        source: Negatives = TopK(ranked, sample=self.sample, seed=self.seed)
+        if self.sample is not None and self.sample > self.top_k:
+            raise ConfigError(f"`sample` is {self.sample}, but only `top_k`={self.top_k} can be drawn from.")
+        drawn = (
+            self.sample if self.sample is None else min(self.sample, ranked.shape[1])
+        )  # a small corpus has fewer
+        source: Negatives = TopK(ranked, sample=drawn, seed=self.seed)
         if self.use_labels:
             if data.labels is None:
                 raise ConfigError(
