@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from limbeck.contracts import Index
 from limbeck.errors import ConfigError, DataError, ShapeError
+from limbeck.quantisers.faiss_scan import faiss_threads
 from limbeck.types import Floats, Reps
 
 
@@ -93,7 +93,7 @@ def peak_memory() -> int:
 def _measure(
     search: Callable[[Floats], None], vectors: Floats, threads: int, seconds: float, batch_size: int
 ) -> Speed:
-    with _faiss_threads(threads):
+    with faiss_threads(threads):
         search(vectors[:batch_size])
         sizes, times = _timed(search, vectors, min(batch_size, len(vectors)), seconds, at_least=3)
         search(vectors[:1])
@@ -118,15 +118,3 @@ def _timed(
         sizes.append(len(batch))
         start = start + batch_size if start + batch_size < len(vectors) else 0
     return np.array(sizes, dtype=np.int64), np.array(times)
-
-
-@contextmanager
-def _faiss_threads(count: int) -> Iterator[None]:
-    import faiss
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
