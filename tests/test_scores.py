@@ -7,7 +7,7 @@ import torch
 
 from limbeck.errors import ShapeError
 from limbeck.scores import dot, for_metric, negative_squared_distance
-from limbeck.types import Reps
+from limbeck.types import Reps, Sums
 
 
 @pytest.fixture
@@ -47,3 +47,35 @@ def test_shapes_that_do_not_fit_are_refused_with_both_shapes(sides):
 def test_reps_with_several_vectors_are_not_flattened_silently():
     with pytest.raises(ShapeError, match="found 2"):
         _ = Reps(torch.zeros(3, 2, 5)).flat
+
+
+@pytest.mark.parametrize("with_base", [False, True])
+@pytest.mark.parametrize(("sliced", "width"), [(True, 2), (False, 6)])
+def test_look_ups_give_the_products_with_the_decoded_sums_and_their_gradients(sliced, width, with_base):
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(4, 6, generator=generator, requires_grad=True)
+    codewords = torch.randn(3, 5, width, generator=generator, requires_grad=True)
+    base = torch.randn(1, 9, 6, generator=generator, requires_grad=True)
+    choice = torch.randint(0, 5, (1, 9, 3), generator=generator)
+    docs = Sums(codewords, choice, sliced=sliced, base=base if with_base else None)
+    weights = torch.randn(4, 9, generator=generator)  # any gradient of the scores
+
+    def scores_and_gradients(scores: torch.Tensor) -> list[torch.Tensor]:
+        sources = [query, codewords, *([base] if with_base else [])]
+        return [scores, *torch.autograd.grad((scores * weights).sum(), sources)]
+
+    looked_up = scores_and_gradients(dot(Reps.single(query), docs))
+    decoded = scores_and_gradients(dot(Reps.single(query), Reps.single(docs.flat)))
+    for found, expected in zip(looked_up, decoded, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_sums_in_lists_of_their_own_score_as_in_a_pool():
+    generator = torch.Generator().manual_seed(0)
+    query = Reps.single(torch.randn(4, 6, generator=generator))
+    codewords = torch.randn(3, 5, 2, generator=generator)
+    choice = torch.randint(0, 5, (1, 9, 3), generator=generator)
+    pool = Sums(codewords, choice, sliced=True)
+    own = Sums(codewords, choice.expand(4, -1, -1), sliced=True)
+    for score in (dot, negative_squared_distance):
+        torch.testing.assert_close(score(query, pool), score(query, own))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.types import Batch, Candidates, Codes, Floats, Hits, Metric, Reps, Side
+from limbeck.types import Batch, Candidates, Codes, Floats, Hits, Metric, Reps, Side, Sums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ class Encoder(Protocol):
 class Score(Protocol):
     """How well each candidate answers each query."""
 
-    def __call__(self, query: Reps, docs: Reps) -> Tensor:
+    def __call__(self, query: Reps, docs: Reps | Sums) -> Tensor:
         """Query [B, n, d] and docs [1 | B, C, m, d] to [B, C]; a leading 1 is a pool shared by the batch."""
         ...
 
@@ -77,7 +77,7 @@ class Negatives(Protocol):
 class Documents(Protocol):
     """Where document representations come from, and therefore what is frozen."""
 
-    def __call__(self, ids: Tensor) -> Mapping[str, Reps]:
+    def __call__(self, ids: Tensor) -> Mapping[str, Reps | Sums]:
         """Ids [1 | B, C] to named views: "docs" [1 | B, C, m, d], and "coarse", "lists" where there are lists."""
         ...
 

@@ -17,7 +17,7 @@ import numpy as np
 from limbeck.errors import ConfigError
 from limbeck.quantisers.engine import BLOCK_ROWS, encode_codes
 from limbeck.quantisers.packing import unpack
-from limbeck.types import Codes, Floats, Reps, Rows
+from limbeck.types import Codes, Floats, Reps, Rows, Sums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,7 @@ class CodeBank:
 
     Views: "docs", base + codewords, [1|B, C, 1, d]; with coarse lists also "coarse", the base alone, and "lists",
     the routing vectors [1, L, 1, d]. All live in the rotated space, where the query must be put as well.
-    Cost of a call: C·d gathered floats; memory C·d, never C·K.
+    Cost of a call: C·M gathered code bytes, and with lists C·d floats of bases; never C·K.
     """
 
     def __init__(self, quantiser: ProductQuantiser, codes: Codes) -> None:
@@ -66,30 +66,22 @@ class CodeBank:
             self.lists = torch.from_numpy(np.asarray(codes.lists))  # [N]
         self._choice = torch.from_numpy(unpack(codes.codes, bits=quantiser.bits))  # [N, M] uint8
 
-    def __call__(self, ids: Tensor) -> Mapping[str, Reps]:
-        return self._views(ids, self.decoded(self._choice[ids].long()))
+    def __call__(self, ids: Tensor) -> Mapping[str, Reps | Sums]:
+        coarse = self._coarse(ids)
+        base = coarse if self.quantiser.by_residual else None
+        docs = Sums(self.codewords, self._choice[ids].long(), sliced=True, base=base)
+        return {"docs": docs, **self._list_views(coarse)}
 
-    def decoded(self, choice: Tensor) -> Tensor:
-        """[..., M] chosen codewords to [..., d], without the base."""
+    def _coarse(self, ids: Tensor) -> Tensor | None:
+        """The base centroid of each document [..., d]; None without lists."""
         import torch
 
-        parts, size, width = self.codewords.shape
-        first = torch.arange(parts) * size
-        chosen = torch.nn.functional.embedding(choice + first, self.codewords.reshape(parts * size, width))
-        return chosen.flatten(start_dim=-2)
+        return None if self.base is None else torch.nn.functional.embedding(self.lists[ids], self.base)
 
-    def _views(self, ids: Tensor, fine: Tensor) -> Mapping[str, Reps]:
-        import torch
-
-        if self.base is None or self.routing is None:
-            return {"docs": Reps.single(fine)}
-        coarse = torch.nn.functional.embedding(self.lists[ids], self.base)
-        docs = coarse + fine if self.quantiser.by_residual else fine
-        return {
-            "docs": Reps.single(docs),
-            "coarse": Reps.single(coarse),
-            "lists": Reps.single(self.routing[None]),
-        }
+    def _list_views(self, coarse: Tensor | None) -> Mapping[str, Reps]:
+        if coarse is None or self.routing is None:
+            return {}
+        return {"coarse": Reps.single(coarse), "lists": Reps.single(self.routing[None])}
 
     def groups(self) -> Mapping[str, list[Parameter]]:
         """Parameters by the name that a recipe's learning rates use."""
@@ -130,16 +122,18 @@ class Requantised(CodeBank):
         self.vectors = vectors
         self.temperature = temperature  # of the soft choice, in squared distance
 
-    def __call__(self, ids: Tensor) -> Mapping[str, Reps]:
+    def __call__(self, ids: Tensor) -> Mapping[str, Reps | Sums]:
         import torch
 
         rotated = torch.from_numpy(
             self.quantiser.rotate_vectors(np.asarray(self.vectors[ids.reshape(-1).numpy()]))
         )
         target = rotated.reshape(*ids.shape, -1)
-        if self.base is not None:
-            target = target - torch.nn.functional.embedding(self.lists[ids], self.base)
-        return self._views(ids, self._straight_through(target))
+        coarse = self._coarse(ids)
+        if coarse is None:
+            return {"docs": Reps.single(self._straight_through(target))}
+        docs = coarse + self._straight_through(target - coarse)
+        return {"docs": Reps.single(docs), **self._list_views(coarse)}
 
     def _straight_through(self, target: Tensor) -> Tensor:
         import torch

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from limbeck.errors import ShapeError
-from limbeck.types import Metric, Reps
+from limbeck.types import Metric, Reps, Sums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,23 +16,27 @@ if TYPE_CHECKING:
     from limbeck.contracts import Score
 
 
-def dot(query: Reps, docs: Reps) -> Tensor:
+def dot(query: Reps, docs: Reps | Sums) -> Tensor:
     """The inner product of single vectors.
 
     query    [B, 1, d]
-    docs     [1, C, 1, d] shared by the batch | [B, C, 1, d] a list for each query
-    returns  [B, C]; B·C·d multiply-adds
+    docs     [1, C, 1, d] shared by the batch | [B, C, 1, d] a list for each query; sums of codewords likewise
+    returns  [B, C]; B·C·d multiply-adds, for sums in a pool B·C·M additions
     """
+    if isinstance(docs, Sums) and len(docs.choice) == 1:
+        from limbeck.lookups import products
+
+        return products(query.flat, docs)
     query_Bd, docs_BCd = _single(query, docs)
     if docs_BCd.shape[0] == 1:
         return query_Bd @ docs_BCd[0].T
     return (docs_BCd @ query_Bd[:, :, None])[:, :, 0]
 
 
-def negative_squared_distance(query: Reps, docs: Reps) -> Tensor:
+def negative_squared_distance(query: Reps, docs: Reps | Sums) -> Tensor:
     """-‖q - d‖², so that nearer is higher. Shapes and cost as `dot`, plus the norms."""
     query_Bd, docs_BCd = _single(query, docs)
-    return 2 * dot(query, docs) - query_Bd.square().sum(-1)[:, None] - docs_BCd.square().sum(-1)
+    return 2 * dot(query, Reps.single(docs_BCd)) - query_Bd.square().sum(-1)[:, None] - docs_BCd.square().sum(-1)
 
 
 def for_metric(metric: Metric) -> Score:
@@ -40,7 +44,7 @@ def for_metric(metric: Metric) -> Score:
     return {"ip": dot, "l2": negative_squared_distance}[metric]
 
 
-def _single(query: Reps, docs: Reps) -> tuple[Tensor, Tensor]:
+def _single(query: Reps, docs: Reps | Sums) -> tuple[Tensor, Tensor]:
     query_Bd, docs_BCd = query.flat, docs.flat
     fits = query_Bd.ndim == 2 and docs_BCd.ndim == 3 and docs_BCd.shape[0] in (1, len(query_Bd))
     if not fits or query_Bd.shape[-1] != docs_BCd.shape[-1]:

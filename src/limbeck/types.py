@@ -50,6 +50,35 @@ class Reps:
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """Documents as codewords that are yet to be added up: their inner products need look-ups, never vectors."""
+
+    codewords: Any  # [M, K, w]
+    choice: Any  # [1 | B, C, M] integer, which codeword of each part
+    sliced: bool  # True: w = d/M, each part fills a slice of the space; False: w = d, parts add up over all of it
+    base: Any | None = None  # [1 | B, C, d], added
+
+    @property
+    def flat(self) -> Any:
+        """[1 | B, C, d]: the definition. Gathers C·M·w floats."""
+        chosen = self.codewords.flatten(0, 1)[self.rows]  # [1 | B, C, M, w]
+        total = chosen.flatten(start_dim=-2) if self.sliced else chosen.sum(dim=-2)
+        return total if self.base is None else total + self.base
+
+    @property
+    def vectors(self) -> Any:
+        """[1 | B, C, 1, d], as in `Reps`."""
+        return self.flat[..., None, :]
+
+    @property
+    def rows(self) -> Any:
+        """[1 | B, C, M]: the choice as rows of the codewords of all parts, one below the other."""
+        parts, size, _ = self.codewords.shape
+        first = self.choice.new_tensor(range(0, parts * size, size))
+        return self.choice + first
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """The training queries of one step."""
 
@@ -96,7 +125,7 @@ class Step:
 
     batch: Batch
     query: Reps | None
-    docs: Mapping[str, Reps]  # e.g. "docs", "coarse", "lists"
+    docs: Mapping[str, Reps | Sums]  # e.g. "docs", "coarse", "lists"
     candidates: Candidates | None
     scores: Mapping[str, Any]  # name -> [B, C], student scores for each entry of `docs`
     teacher: Mapping[str, Any] = field(default_factory=dict)  # name -> [B, C], same names

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from limbeck.contracts import Index, Negatives, PairScore, Score
-from limbeck.types import Batch, Floats, Reps, Rows, Step, Term
+from limbeck.types import Batch, Floats, Reps, Rows, Step, Sums, Term
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ class TrainableQuery(Protocol):
 class TrainableDocuments(Protocol):
     """The document side in training: `limbeck.documents`."""
 
-    def __call__(self, ids: Tensor) -> Mapping[str, Reps]: ...
+    def __call__(self, ids: Tensor) -> Mapping[str, Reps | Sums]: ...
     def groups(self) -> Mapping[str, list[Parameter]]: ...
     def stored(self) -> Any: ...
 
