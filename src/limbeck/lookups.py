@@ -21,10 +21,10 @@ def products(query: Tensor, docs: Sums) -> Tensor:
     """
     parts, _, width = docs.codewords.shape
     if docs.sliced:
-        slices = query.reshape(len(query), parts, width)
-        tables = torch.einsum("bmw,mkw->mkb", slices, docs.codewords).flatten(0, 1)
+        slices = query.reshape(len(query), parts, width).permute(1, 2, 0)  # [M, w, B]
+        tables = (docs.codewords @ slices).flatten(0, 1)  # [M·K, B]
     else:
-        tables = docs.codewords.flatten(0, 1) @ query.T  # [M·K, B]
+        tables = docs.codewords.flatten(0, 1) @ query.T
     found: Tensor = _SumOfRows.apply(tables, docs.rows[0])  # type: ignore[no-untyped-call]
     found = found.T.contiguous()  # what reads it next goes along the candidates
     return found if docs.base is None else found + query @ docs.base[0].T
@@ -46,7 +46,9 @@ class _SumOfRows(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (rows,) = ctx.saved_tensors
         flat = rows.flatten().int()  # half the time of sorting int64
-        readers = torch.argsort(flat, stable=True) // rows.shape[1]  # who read row 0, then who read row 1, ...
+        readers = (
+            torch.argsort(flat, stable=True) // rows.shape[1]
+        )  # who read row 0, then who read row 1, ...
         counts = torch.bincount(flat, minlength=ctx.count)
         starts = counts.cumsum(0) - counts
         return torch.nn.functional.embedding_bag(readers, gradients[0].contiguous(), starts, mode="sum"), None

@@ -105,15 +105,13 @@ class InBatch:
         own = self.source(batch)
         ids, mask, own_gains = own.ids.numpy(), own.mask.numpy(), own.gains.numpy()
         pool, place = np.unique(ids[mask], return_inverse=True)
-        gains = np.zeros((len(ids), len(pool)), dtype=np.float32)
+        gains = torch.zeros(1).expand(len(ids), len(pool))  # one number, B·C times
         if own_gains.any():
             query = np.nonzero(mask)[0]
-            np.maximum.at(gains, (query, place), own_gains[mask])
-        return Candidates(
-            ids=torch.from_numpy(pool)[None],
-            gains=torch.from_numpy(gains),
-            mask=torch.ones(len(ids), len(pool), dtype=torch.bool),
-        )
+            gains = torch.zeros(len(ids), len(pool))
+            np.maximum.at(gains.numpy(), (query, place), own_gains[mask])
+        everything = torch.ones(1, dtype=torch.bool).expand(len(ids), len(pool))
+        return Candidates(ids=torch.from_numpy(pool)[None], gains=gains, mask=everything)
 
     def refresh(self, search: Callable[[Sequence[str], int], Hits], step: int) -> None:
         self.source.refresh(search, step)

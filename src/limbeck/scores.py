@@ -36,7 +36,9 @@ def dot(query: Reps, docs: Reps | Sums) -> Tensor:
 def negative_squared_distance(query: Reps, docs: Reps | Sums) -> Tensor:
     """-‖q - d‖², so that nearer is higher. Shapes and cost as `dot`, plus the norms."""
     query_Bd, docs_BCd = _single(query, docs)
-    return 2 * dot(query, Reps.single(docs_BCd)) - query_Bd.square().sum(-1)[:, None] - docs_BCd.square().sum(-1)
+    return (
+        2 * dot(query, Reps.single(docs_BCd)) - query_Bd.square().sum(-1)[:, None] - docs_BCd.square().sum(-1)
+    )
 
 
 def for_metric(metric: Metric) -> Score:

@@ -32,5 +32,14 @@ class DenseTeacher:
                 "the dense teacher needs `batch.vectors`, the teacher's own query vectors; found None."
             )
         with torch.no_grad():
-            docs = torch.from_numpy(np.asarray(self.documents[candidates.ids.numpy()]))
+            docs = gathered(self.documents, candidates.ids)
             return self.score(Reps.single(batch.vectors), Reps.single(docs))
+
+
+def gathered(vectors: Floats, ids: Tensor) -> Tensor:
+    """The vectors [..., d] of rows `ids`: by torch, in parallel, where they lie in memory; else read from the map."""
+    import torch
+
+    if isinstance(vectors, np.memmap):
+        return torch.from_numpy(np.asarray(vectors[ids.numpy()]))
+    return torch.from_numpy(vectors).index_select(0, ids.flatten()).reshape(*ids.shape, vectors.shape[1])

@@ -55,7 +55,9 @@ class Sums:
 
     codewords: Any  # [M, K, w]
     choice: Any  # [1 | B, C, M] integer, which codeword of each part
-    sliced: bool  # True: w = d/M, each part fills a slice of the space; False: w = d, parts add up over all of it
+    sliced: (
+        bool  # True: w = d/M, each part fills a slice of the space; False: w = d, parts add up over all of it
+    )
     base: Any | None = None  # [1 | B, C, d], added
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 from limbeck.data.vector_data import VectorData
 from limbeck.documents import CodeBank, Requantised
 from limbeck.encoders.given import GivenQueries
-from limbeck.errors import ConfigError, DataError
+from limbeck.errors import ConfigError
 from limbeck.losses.distil import LOSSES
 from limbeck.losses.temperature import draw_temperature, entropy_share
 from limbeck.losses.terms import distil, route, teacher_entropy
@@ -24,7 +24,8 @@ from limbeck.teachers import DenseTeacher
 from limbeck.train.fit import Schedule, fit
 from limbeck.train.history import History
 from limbeck.train.system import System, TrainingQueries
-from limbeck.types import Floats, Reps, Rows, Term
+from limbeck.train.unlabelled import dev_figure, teacher_lists, training_queries
+from limbeck.types import Floats, Rows, Term
 
 if TYPE_CHECKING:
     from limbeck.contracts import Negatives
@@ -37,7 +38,6 @@ NEAR_UNIFORM = (
 
 
 MOST_PASSES = 20  # over few queries, however few they are
-MOST_MADE = 50_000  # training queries made from documents where none were given
 
 
 class NearUniformTeacher(UserWarning):
@@ -120,21 +120,13 @@ class DistillVQ:
         return recipe(code_bytes=self.code_bytes, bits=self.bits, lists=self.lists, seed=self.seed).run(data)
 
     def _training_queries(self, data: VectorData) -> Floats:
-        """The given queries, then those made from documents, so that labels keep their rows."""
-        if not 0 <= self.made_queries < 1:
-            raise ConfigError(f"`made_queries` is a share in [0, 1); found {self.made_queries}.")
-        count = round(len(data.queries) * self.made_queries / (1 - self.made_queries))
-        if len(data.queries) == 0:  # nobody asked anything yet: the documents are all there is to go by
-            count = min(len(data.documents), MOST_MADE)
-        if count == 0:
-            return np.ascontiguousarray(data.queries, dtype=np.float32)
-        return np.concatenate([data.queries, queries_from_documents(data, count, seed=self.seed)])
+        return training_queries(data, made=self.made_queries, seed=self.seed)
 
     def _compose(self, data: VectorData, start: System, queries: Floats) -> System:
         assert isinstance(start.documents, CodeBank)
         quantiser, codes = start.documents.learned(), start.documents.stored()
-        ranked, teacher_scores = teacher_lists(data, queries, self.top_k)
-        temperature = self.temperature or draw_temperature(teacher_scores)
+        ranked = teacher_lists(data, queries, self.top_k)
+        temperature = self.temperature or draw_temperature(ranked.scores)
         documents = CodeBank(quantiser, codes)
         if self.codes == "re-encoded":
             spread = float(np.square(quantiser.parts()["score.codewords"]).sum(-1).mean())
@@ -143,7 +135,7 @@ class DistillVQ:
             start,
             query=GivenQueries(quantiser.dim, rotation=quantiser.rotation, learn_map=self.learn_query_map),
             documents=documents,
-            negatives=self._negatives(data, ranked),
+            negatives=self._negatives(data, ranked.ids),
             teacher=DenseTeacher(data.documents, metric=data.metric),
             objective=self._objective(documents, temperature),
             index=code_index,
@@ -204,51 +196,3 @@ class DistillVQ:
                 NearUniformTeacher,
                 stacklevel=4,
             )
-
-
-def teacher_lists(data: VectorData, queries: Floats, depth: int) -> tuple[Rows, Floats]:
-    """The exact top `depth` of each query: rows and scores [Q, depth]. About Q·N·d multiply-adds.
-
-    queries  those of `data`, then those made from documents; what `data.top` knows is not searched again
-    """
-    from limbeck.index.flat import Flat
-
-    if len(data.documents) < 2:
-        raise DataError(f"distillation needs at least two documents; found {len(data.documents)}.")
-    depth = min(depth, len(data.documents))
-    known = data.top if data.top is not None and data.top.ids.shape[1] >= depth else None
-    rest = queries if known is None else queries[len(known) :]
-    if known is not None and not len(rest):
-        return known.ids[:, :depth], known.scores[:, :depth]
-    hits = Flat(data.documents, metric=data.metric).nearest(rest, depth)
-    if known is None:
-        return hits.ids, hits.scores
-    return (
-        np.concatenate([known.ids[:, :depth], hits.ids]),
-        np.concatenate([known.scores[:, :depth], hits.scores]),
-    )
-
-
-def queries_from_documents(data: VectorData, count: int, *, seed: int) -> Floats:
-    """`count` documents' vectors moved by the mean difference between queries and documents.
-
-    They ask for documents that no training query asks for, which distillation otherwise pushes down.
-    """
-    rows = np.sort(np.random.default_rng(seed).permutation(len(data.documents))[:count])
-    shift = data.queries.mean(axis=0) - data.documents.mean(axis=0) if len(data.queries) else np.float32(0)
-    return np.asarray(data.documents[rows] + shift, dtype=np.float32)
-
-
-def dev_figure(data: VectorData) -> Callable[[System], float] | None:
-    """The overlap of the top 10 with exact search on the dev queries: what an epoch is chosen by.
-
-    Not RR@10, where there are labels: on a thousand queries its noise is larger than what the last epochs gain.
-    """
-    from limbeck.evaluate.overlap import overlap
-    from limbeck.index.flat import Flat
-
-    if data.dev_queries is None:
-        return None
-    queries = Reps.single(data.dev_queries)
-    exact = Flat(data.documents, metric=data.metric).search(queries, 10)
-    return lambda system: float(overlap(system.build().search(queries, 10), exact, k=10).mean())
