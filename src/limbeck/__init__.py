@@ -82,11 +82,12 @@ def open(
     encoder: KnownEncoder | None = None,
     verify: bool = True,
     threads: int | None = None,
+    fast_scan: bool = False,
 ) -> Searcher:
     """A searcher over the artefact in `folder`: `Searcher.open`, which says what is checked and raised."""
     from limbeck.retrieve import Searcher
 
-    return Searcher.open(folder, encoder=encoder, verify=verify, threads=threads)
+    return Searcher.open(folder, encoder=encoder, verify=verify, threads=threads, fast_scan=fast_scan)
 
 
 def __getattr__(name: str) -> Any:

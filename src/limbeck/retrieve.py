@@ -62,12 +62,14 @@ class Searcher:
         encoder: KnownEncoder | None = None,
         verify: bool = True,
         threads: int | None = None,
+        fast_scan: bool = False,
     ) -> Self:
         """The artefact in `folder`, after every file in it passed its sha256.
 
         encoder  answers instead of the one in the artefact; refused unless it makes the same vector space
         verify   False skips the hashes, not the sizes
         threads  of one search; None leaves it to faiss and ONNX Runtime
+        fast_scan  search codes of 4 bits by `FastScanIndex`, which re-scores the first 50; refused for others
         raises   CorruptArtefact, VersionMismatch or EncoderMismatch; nothing is read before it was checked
         """
         generation, manifest = open_current(Path(folder), verify=verify)
@@ -76,7 +78,7 @@ class Searcher:
             raise VersionMismatch(
                 f"{generation}: holds an index of kind {kind!r}; this build reads {sorted(INDEX_KINDS)}."
             )
-        index = INDEX_KINDS[kind].open(generation)
+        index = _fast_scan(generation, kind) if fast_scan else INDEX_KINDS[kind].open(generation)
         index.threads = threads
         if encoder is None and (generation / QUERY_ENCODER).is_dir():
             from limbeck.encoders.onnx import OnnxEncoder
@@ -150,6 +152,14 @@ class Searcher:
             Answer(rank, document.id, float(score), document.title, document.text)
             for rank, (document, score) in enumerate(zip(documents, scores[there], strict=True), start=1)
         ]
+
+
+def _fast_scan(generation: Path, kind: str) -> CodeIndex:
+    if INDEX_KINDS[kind] is not CodeIndex:
+        raise ConfigError(f"{generation}: holds an index of kind {kind!r}; fast scan needs codes of 4 bits.")
+    from limbeck.index.fast_scan import RESCORED, FastScanIndex
+
+    return FastScanIndex.open(generation, rescore=RESCORED)
 
 
 def _check_encoder(encoder: KnownEncoder, manifest: Manifest, dim: int) -> None:

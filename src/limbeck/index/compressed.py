@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from limbeck.errors import DataError, ShapeError
 from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
 from limbeck.index.files import load_index, save_index
-from limbeck.index.ties import best_hits
+from limbeck.index.ties import Fetch, best_hits
 from limbeck.quantisers.faiss_io import code_scanner, codes_of, plain_index, query_transform, same, to_faiss
 from limbeck.quantisers.faiss_scan import choose_lists, faiss_threads, scan_all, scan_lists
 from limbeck.quantisers.product import ProductQuantiser
-from limbeck.types import Codes, Floats, Hits, Reps, Rows
+from limbeck.types import Codes, Floats, Hits, Reps
 
 QUERY_BLOCK = 4096
 
@@ -111,31 +111,27 @@ class CodeIndex:
     def _search_block(
         self, turned: Floats, k: int, *, size: int, share: float, mask: NDArray[np.bool_] | None
     ) -> Hits:
+        fetch = self._fetcher(turned, share=share, mask=mask)
+        return best_hits(fetch, queries=len(turned), k=k, size=size)
+
+    def _fetcher(self, turned: Floats, *, share: float, mask: NDArray[np.bool_] | None) -> Fetch:
+        """What gives the best rows of some of these queries, to any depth."""
         base, metric = self.quantiser.base, self.quantiser.metric
         if base is None or self._routing is None:
-            return best_hits(
-                lambda numbers, depth: scan_all(
-                    self._scanner, turned[numbers], depth, metric=metric, allowed=mask
-                ),
-                queries=len(turned),
-                k=k,
-                size=size,
+            return lambda numbers, depth: scan_all(
+                self._scanner, turned[numbers], depth, metric=metric, allowed=mask
             )
         probes = probed_lists(share, len(base))
         lists, coarse = choose_lists(turned, routing=self._routing, base=base, probes=probes, metric=metric)
-
-        def fetch(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
-            return scan_lists(
-                self._scanner,
-                turned[numbers],
-                depth,
-                lists=lists[numbers],
-                coarse=coarse[numbers],
-                metric=metric,
-                allowed=mask,
-            )
-
-        return best_hits(fetch, queries=len(turned), k=k, size=size)
+        return lambda numbers, depth: scan_lists(
+            self._scanner,
+            turned[numbers],
+            depth,
+            lists=lists[numbers],
+            coarse=coarse[numbers],
+            metric=metric,
+            allowed=mask,
+        )
 
     def to_faiss(self, *, routing: Any = "keep") -> Any:
         """A plain faiss index over the same codes; see `faiss_io.to_faiss` for what it cannot hold."""
