@@ -30,6 +30,21 @@ def products(query: Tensor, docs: Sums) -> Tensor:
     return found if docs.base is None else found + query @ docs.base[0].T
 
 
+def own_products(query: Tensor, docs: Sums) -> Tensor:
+    """The inner products [B, C] of queries [B, d] with a list of documents for each [B, C, ...], without their vectors.
+
+    cost  tables as in `products`, then B·C·M additions; B·C·d for a base
+    """
+    parts, _, width = docs.codewords.shape
+    if docs.sliced:
+        tables = torch.einsum("bmw,mkw->bmk", query.reshape(len(query), parts, width), docs.codewords)
+    else:
+        tables = torch.einsum("bd,mkd->bmk", query, docs.codewords)
+    places = docs.rows.flatten(start_dim=1)  # [B, C·M]
+    found = torch.gather(tables.flatten(start_dim=1), 1, places).reshape(docs.choice.shape).sum(dim=-1)
+    return found if docs.base is None else found + (docs.base @ query[:, :, None])[:, :, 0]
+
+
 class _SumOfRows(torch.autograd.Function):
     """The sums [C, B] of the rows [C, M] of tables [R, B]. Its gradient is the same: sums of the rows of a gradient.
 

@@ -21,12 +21,12 @@ def dot(query: Reps, docs: Reps | Sums) -> Tensor:
 
     query    [B, 1, d]
     docs     [1, C, 1, d] shared by the batch | [B, C, 1, d] a list for each query; sums of codewords likewise
-    returns  [B, C]; B·C·d multiply-adds, for sums in a pool B·C·M additions
+    returns  [B, C]; B·C·d multiply-adds, for sums B·C·M additions
     """
-    if isinstance(docs, Sums) and len(docs.choice) == 1:
-        from limbeck.lookups import products
+    if isinstance(docs, Sums) and len(docs.choice) in (1, len(query.vectors)):
+        from limbeck.lookups import own_products, products
 
-        return products(query.flat, docs)
+        return (products if len(docs.choice) == 1 else own_products)(query.flat, docs)
     query_Bd, docs_BCd = _single(query, docs)
     if docs_BCd.shape[0] == 1:
         return query_Bd @ docs_BCd[0].T

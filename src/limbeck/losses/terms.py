@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from limbeck.losses.distil import only
 
@@ -58,6 +58,26 @@ def route(list_of: Tensor, *, temperature: float) -> Term:
         lists = list_of[step.candidates.ids].expand(teacher.shape)
         mass = torch.zeros_like(routing).scatter_add_(1, lists, share)
         return -(mass * torch.log_softmax(routing / temperature, dim=-1)).sum(dim=-1)
+
+    return term
+
+
+def reconstruction(
+    *, view: str = "decoded", exact: str = "exact", pooled: Literal["mean", "sum"] = "mean"
+) -> Term:
+    """‖decoded - exact‖² of the candidate documents, their mean or their sum; the step needs both views.
+
+    returns  [B]; every query of a shared pool gives the same number
+    source   mean: RepCONC (MSE), DPQ-VQ (alpha); sum: Poeem (embedding.py)
+    """
+
+    def term(step: Step) -> Tensor:
+        assert step.candidates is not None
+        error = (step.docs[view].flat - step.docs[exact].flat).square().sum(dim=-1)  # [1 | B, C]
+        mask = step.candidates.mask[: len(error)]
+        total = only(error, mask, 0.0).sum(dim=-1)
+        each = total / mask.sum(dim=-1).clamp(min=1) if pooled == "mean" else total
+        return each.expand(len(step.candidates.mask))
 
     return term
 
