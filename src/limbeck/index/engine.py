@@ -1,0 +1,171 @@
+"""Any faiss index over a corpus behind the `Index` contract, with or without a second look at better vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.errors import ConfigError, CorruptArtefact
+from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.engine_search import (
+    exhaustive,
+    innermost,
+    leaves_rows_out,
+    ranked,
+    ranked_then_left_out,
+    selector,
+)
+from limbeck.index.ties import best_hits
+from limbeck.quantisers.faiss_io import read_faiss
+from limbeck.quantisers.faiss_scan import faiss_threads
+from limbeck.storage import durable
+from limbeck.types import Floats, Hits, Metric, Reps, Rows
+
+QUERY_BLOCK = 4096
+FILE = "index.faiss"
+SETTINGS = "engine.json"
+
+
+class EngineIndex:
+    """A faiss index whose row i is document i: flat, hashed, scalar, additive, inverted lists or graph.
+
+    Effort is the share of the lists that a search visits (nprobe), or the share of the documents that a
+    graph search keeps in sight (efSearch, at least k). 1 visits all lists, and scans all that a graph is
+    over. Where there is a second look (`IndexRefine`), factor·k candidates are scored again at every effort,
+    and all documents where that is as many. Scores are the engine's: the inner product or the negative
+    squared distance as far as codes tell it, the negative number of differing bits for hashes.
+    `allowed` is passed to faiss; hashes and additive codes are ranked deeper instead, and rows left out.
+    """
+
+    def __init__(
+        self, index: Any, *, metric: Metric, default_effort: float = 1.0, threads: int | None = None
+    ) -> None:
+        if metric not in ("ip", "l2"):
+            raise ConfigError(
+                f"`metric` must be 'ip' or 'l2', got {metric!r}; for cosine, normalise and use 'ip'."
+            )
+        self.metric: Metric = metric
+        self.default_effort = checked_effort(default_effort) or 1.0
+        self.threads = threads
+        self.engine = index
+        self._scan = exhaustive(index)
+        self._nbytes: int | None = None
+
+    @property
+    def dim(self) -> int:
+        """d, the dimension of queries."""
+        return int(self.engine.d)
+
+    @property
+    def nbytes(self) -> int:
+        """The size of `index.faiss`: codes, ids, links, codebooks, centroids, transforms."""
+        if self._nbytes is None:
+            self._nbytes = _written(self.engine, lambda part: None)
+        return self._nbytes
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of a document's code and of the vector for the second look; ids, lists and links not counted."""
+        import faiss
+
+        inner, outer = innermost(self._scan), faiss.downcast_index(self.engine)
+        second = (
+            faiss.downcast_index(outer.refine_index).code_size if isinstance(outer, faiss.IndexRefine) else 0
+        )
+        return int(inner.code_size) + int(second)
+
+    def __len__(self) -> int:
+        return int(self.engine.ntotal)
+
+    def search(
+        self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
+    ) -> Hits:
+        """The k best rows of each query that the engine finds; with `allowed`, of those rows alone."""
+        share = checked_effort(effort) or self.default_effort
+        queries = query_vectors(query, dim=self.dim)
+        wanted = hits_wanted(k, size=len(self))
+        mask = allowed_rows(allowed, size=len(self))
+        parts = []
+        with faiss_threads(self.threads):
+            for start in range(0, max(1, len(queries)), QUERY_BLOCK):
+                part = queries[start : start + QUERY_BLOCK]
+                parts.append(self._search_block(part, wanted, effort=share, mask=mask))
+        if len(parts) == 1:
+            return parts[0]
+        return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    def _search_block(
+        self, queries: Floats, k: int, *, effort: float, mask: NDArray[np.bool_] | None
+    ) -> Hits:
+        index = self._scan if effort == 1 else self.engine
+        chosen = selector(mask)
+
+        def fetch(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
+            asked = queries[numbers]
+            if mask is None or leaves_rows_out(index):
+                scores, rows = ranked(index, asked, depth, effort=effort, chosen=chosen)
+            else:
+                scores, rows = ranked_then_left_out(index, asked, depth, effort=effort, allowed=mask)
+            return self._higher_is_better(scores, rows), rows
+
+        size = len(self) if mask is None else int(mask.sum())
+        return best_hits(fetch, queries=len(queries), k=k, size=size)
+
+    def _higher_is_better(self, scores: Floats, rows: Rows) -> Floats:
+        import faiss
+
+        rising = self.engine.metric_type == faiss.METRIC_INNER_PRODUCT
+        return np.where(rows >= 0, scores if rising else -scores, np.float32(-np.inf))
+
+    def save(self, folder: Path) -> None:
+        """`index.faiss`, which opens in plain faiss, and `engine.json` with its sha256 and the settings."""
+        durable.make_folders(folder)
+        digest = hashlib.sha256()
+        with durable.replacement(folder / FILE, needed=self.nbytes) as out:
+
+            def write(part: bytes) -> None:
+                digest.update(part)
+                out.write(part)
+
+            _written(self.engine, write)
+        settings = {
+            "metric": self.metric,
+            "default_effort": self.default_effort,
+            "index_sha256": digest.hexdigest(),
+        }
+        durable.write_file(folder / SETTINGS, (json.dumps(settings, sort_keys=True) + "\n").encode())
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int | None = None) -> Self:
+        """The index saved in the folder; refused unless the faiss file has the hash that was saved."""
+        try:
+            settings = json.loads((folder / SETTINGS).read_bytes())
+            data = (folder / FILE).read_bytes()
+            metric, effort, expected = (
+                settings[name] for name in ("metric", "default_effort", "index_sha256")
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptArtefact(f"{folder} holds no engine that can be read: {error}") from error
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise CorruptArtefact(f"{folder / FILE}: checksum mismatch; it is damaged or from another save.")
+        return cls(read_faiss(data), metric=metric, default_effort=effort, threads=threads)
+
+
+def _written(index: Any, write: Callable[[bytes], Any]) -> int:
+    """How many bytes faiss writes, after each part of them was passed on: never all at once in memory."""
+    import faiss
+
+    sizes = []
+
+    def take(part: bytes) -> None:
+        sizes.append(len(part))
+        write(part)
+
+    faiss.write_index(index, faiss.PyCallbackIOWriter(take))
+    return sum(sizes)

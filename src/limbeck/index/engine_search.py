@@ -1,0 +1,154 @@
+"""How a faiss index is asked: parameters made for each search, never set on the index, so threads do not meet.
+
+Letters: B queries, N documents, L lists, k results.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.types import Floats, Rows
+
+LARGEST_RESULT = 2**24  # cells of [B, N] ranked at once where an engine cannot leave rows out itself
+
+
+def innermost(index: Any) -> Any:
+    """The index that searches, without transforms before it and a second look behind it."""
+    import faiss
+
+    inner = faiss.downcast_index(index)
+    if isinstance(inner, faiss.IndexPreTransform):
+        return innermost(inner.index)
+    if isinstance(inner, faiss.IndexRefine):
+        return innermost(inner.base_index)
+    return inner
+
+
+def exhaustive(index: Any) -> Any:
+    """The same index with a graph, where there is one, replaced by a scan of what the graph is over."""
+    import faiss
+
+    if not isinstance(innermost(index), faiss.IndexHNSW):
+        return index
+    inner = faiss.downcast_index(index)
+    if isinstance(inner, faiss.IndexPreTransform):
+        scan = faiss.IndexPreTransform(exhaustive(inner.index))
+        for place in reversed(range(inner.chain.size())):
+            scan.prepend_transform(inner.chain.at(place))
+        return scan
+    if isinstance(inner, faiss.IndexRefine):
+        scan = faiss.IndexRefine(exhaustive(inner.base_index), inner.refine_index)
+        scan.k_factor = inner.k_factor
+        return scan
+    return faiss.downcast_index(inner.storage)
+
+
+def leaves_rows_out(index: Any) -> bool:
+    """Whether faiss can restrict this index to some rows; hashes, additive codes and fast scans cannot."""
+    import faiss
+
+    cannot = (
+        faiss.IndexLSH,
+        faiss.IndexPQ,
+        faiss.IndexAdditiveQuantizer,
+        faiss.IndexIVFAdditiveQuantizer,
+        faiss.IndexFastScan,
+        faiss.IndexIVFFastScan,
+    )
+    return not isinstance(innermost(index), cannot)
+
+
+def selector(allowed: NDArray[np.bool_] | None) -> Any:
+    """What faiss reads a mask [N] from; None for all rows."""
+    import faiss
+
+    if allowed is None:
+        return None
+    return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+
+
+def parameters(index: Any, *, effort: float, depth: int, chosen: Any) -> Any:
+    """Search parameters for an effort in (0, 1], a number of hits and a selector (or None)."""
+    import faiss
+
+    inner = faiss.downcast_index(index)
+    options = {} if chosen is None else {"sel": chosen}
+    if isinstance(inner, faiss.IndexPreTransform):
+        deeper = parameters(inner.index, effort=effort, depth=depth, chosen=chosen)
+        return None if deeper is None else faiss.SearchParametersPreTransform(index_params=deeper)
+    if isinstance(inner, faiss.IndexRefine):
+        wanted = math.ceil(inner.k_factor * depth)
+        deeper = parameters(inner.base_index, effort=effort, depth=wanted, chosen=chosen)
+        return faiss.IndexRefineSearchParameters(k_factor=inner.k_factor, base_index_params=deeper)
+    if isinstance(inner, faiss.IndexIVF):
+        return faiss.SearchParametersIVF(nprobe=share_of(effort, inner.nlist), **options)
+    if isinstance(inner, faiss.IndexHNSW):
+        width = max(depth, share_of(effort, inner.ntotal))
+        return faiss.SearchParametersHNSW(efSearch=width, **options)
+    return faiss.SearchParameters(**options) if options else None
+
+
+def share_of(effort: float, total: int) -> int:
+    """ceil(effort·total), from 1 to total."""
+    return max(1, min(total, math.ceil(effort * total - 1e-9)))
+
+
+def ranked(index: Any, queries: Floats, depth: int, *, effort: float, chosen: Any) -> tuple[Floats, Rows]:
+    """The engine's own scores and rows [B, depth]; with a selector, of those rows alone."""
+    import faiss
+
+    inner = faiss.downcast_index(index)
+    if isinstance(inner, faiss.IndexRefine) and depth * inner.k_factor >= inner.ntotal:
+        index = inner.refine_index  # every row gets the second look; faiss is wrong beyond N candidates
+    asked = parameters(index, effort=effort, depth=depth, chosen=chosen)
+    scores, rows = index.search(queries, depth, params=asked)
+    return scores, rows
+
+
+def ranked_then_left_out(
+    index: Any, queries: Floats, depth: int, *, effort: float, allowed: NDArray[np.bool_]
+) -> tuple[Floats, Rows]:
+    """As `ranked`, for engines that cannot leave rows out: ranks deeper until enough allowed rows are there.
+
+    At worst all N rows of each query are ranked.
+    """
+    total, share = len(allowed), max(float(allowed.mean()), 1 / len(allowed))
+    deep = min(total, math.ceil(1.5 * depth / share))
+    scores = np.full((len(queries), depth), -np.inf, dtype=np.float32)
+    rows = np.full((len(queries), depth), -1, dtype=np.int64)
+    waiting = np.arange(len(queries))
+    while len(waiting):
+        step = max(1, LARGEST_RESULT // deep)
+        short = [
+            _kept(index, queries, part, deep, effort=effort, allowed=allowed, into=(scores, rows))
+            for part in np.split(waiting, range(step, len(waiting), step))
+        ]
+        waiting = np.concatenate(short) if deep < total else waiting[:0]
+        deep = min(total, 4 * deep)
+    return scores, rows
+
+
+def _kept(
+    index: Any,
+    queries: Floats,
+    numbers: Rows,
+    deep: int,
+    *,
+    effort: float,
+    allowed: NDArray[np.bool_],
+    into: tuple[Floats, Rows],
+) -> Rows:
+    """Writes the allowed rows of these queries; returns the queries that need a deeper ranking."""
+    found, members = ranked(index, queries[numbers], deep, effort=effort, chosen=None)
+    good = (members >= 0) & allowed[np.maximum(members, 0)]
+    depth = into[0].shape[1]
+    order = np.argsort(~good, axis=1, kind="stable")[:, :depth]
+    kept = np.take_along_axis(good, order, axis=1)
+    into[0][numbers] = np.where(kept, np.take_along_axis(found, order, axis=1), -np.inf)
+    into[1][numbers] = np.where(kept, np.take_along_axis(members, order, axis=1), -1)
+    short: Rows = numbers[good.sum(axis=1) < depth]
+    return short
