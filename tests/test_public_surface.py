@@ -14,8 +14,8 @@ HEAVY = ("torch", "faiss", "numpy", "onnxruntime", "ir_measures", "sentence_tran
 def test_the_public_names_are_these():
     assert limbeck.__all__ == [
         *("OPQ", "PQ", "Answer", "Corpus", "Dataset", "DistillVQ", "Qrels", "Queries", "Run", "Searcher"),
-        *("SentenceEncoder", "Vectors", "__version__", "distil", "encode", "errors", "export_faiss"),
-        *("import_faiss", "open"),
+        *("SentenceEncoder", "Vectors", "__version__", "distil", "encode", "errors", "export_codebook"),
+        *("export_faiss", "import_codebook", "import_faiss", "open"),
     ]
 
 
@@ -46,7 +46,9 @@ def test_the_public_functions_are_fully_annotated():
         limbeck.open,
         limbeck.distil,
         limbeck.encode,
+        limbeck.export_codebook,
         limbeck.export_faiss,
+        limbeck.import_codebook,
         limbeck.import_faiss,
     ):
         named = {name for name in function.__annotations__ if name != "return"}

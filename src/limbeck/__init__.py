@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from limbeck.encoders.corpus_encoding import KnownEncoder
     from limbeck.encoders.sentence import SentenceEncoder
     from limbeck.jobs.encode import encode
-    from limbeck.jobs.exchange import export_faiss, import_faiss
+    from limbeck.jobs.exchange import export_codebook, export_faiss, import_codebook, import_faiss
     from limbeck.jobs.make import distil
     from limbeck.recipes.compress import OPQ, PQ
     from limbeck.recipes.distill_vq import DistillVQ
@@ -49,7 +49,9 @@ _HOME = {
     "Vectors": "data.vectors",
     "distil": "jobs.make",
     "encode": "jobs.encode",
+    "export_codebook": "jobs.exchange",
     "export_faiss": "jobs.exchange",
+    "import_codebook": "jobs.exchange",
     "import_faiss": "jobs.exchange",
 }
 
@@ -70,7 +72,9 @@ __all__ = [
     "distil",
     "encode",
     "errors",
+    "export_codebook",
     "export_faiss",
+    "import_codebook",
     "import_faiss",
     "open",
 ]

@@ -140,3 +140,41 @@ def test_an_index_that_is_there_is_replaced(run, vectors, index, tmp_path):
     words = ("build", "--corpus", vectors / "docs.npy", "--similarity", "cosine", "--bytes", 2, "--out", out)
     assert run(*words).exit_code == 0
     assert "2 bytes" in run("import", "nowhere", out).stderr or run("verify", out).exit_code == 0
+
+
+def test_a_codebook_leaves_an_index_and_codes_a_corpus_alike(run, index, vectors, tmp_path):
+    exported = run("export", index, tmp_path / "codebook.safetensors")
+    assert exported.exit_code == 0, exported.stderr
+    assert "limbeck import" in exported.stdout
+    made = run(
+        *("import", tmp_path / "codebook.safetensors", tmp_path / "i", "--corpus", vectors / "docs.npy"),
+        *("--similarity", "cosine"),
+    )
+    assert made.exit_code == 0, made.stderr
+    assert answers(run, tmp_path / "i", vectors) == answers(run, index, vectors)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("export", "INDEX", "c.safetensors", "--drop-routing"), "holds routing vectors too"),
+        (("export", "INDEX", ".", "--format", "codebook"), "expected a file to write"),
+        (("import", "CODEBOOK", "i"), "--corpus DATA"),
+        (("import", "CODEBOOK", "i", "--corpus", "DOCS", "--ids", "x"), "brings its ids"),
+        (("import", "DOCS", "i"), "limbeck build"),
+        (("import", "FAISS", "i", "--corpus", "DOCS"), "go with a codebook"),
+    ],
+)
+def test_words_that_do_not_go_together_are_answered(run, index, vectors, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    places = {
+        "INDEX": index,
+        "CODEBOOK": tmp_path / "c.safetensors",
+        "DOCS": vectors / "docs.npy",
+        "FAISS": tmp_path / "p.faiss",
+    }
+    for path in ("CODEBOOK", "FAISS"):
+        assert run("export", index, places[path], "--quiet").exit_code == 0
+    refused = run(*(places.get(word, word) for word in words))
+    assert refused.exit_code == 2
+    assert says in " ".join(refused.stderr.split())

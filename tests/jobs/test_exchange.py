@@ -4,8 +4,9 @@ import faiss
 import numpy as np
 import pytest
 
+from limbeck.data import Ids, Vectors
 from limbeck.errors import ConfigError, DataError
-from limbeck.jobs.exchange import export_faiss, import_faiss
+from limbeck.jobs.exchange import export_codebook, export_faiss, import_codebook, import_faiss
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +52,48 @@ def test_other_kinds_of_index_are_refused(tmp_path):
     faiss.write_index(faiss.IndexFlatL2(4), str(tmp_path / "flat.faiss"))
     with pytest.raises(ConfigError, match="IndexPQ"):
         import_faiss(tmp_path / "flat.faiss", tmp_path / "i")
+
+
+@pytest.fixture(scope="module")
+def codebook(built, tmp_path_factory):
+    """The codebook of an index that faiss built, and the artefact between them."""
+    folder = tmp_path_factory.mktemp("codebook")
+    searcher = import_faiss(built[0], folder / "i")
+    return export_codebook(folder / "i", folder / "codebook.safetensors"), searcher
+
+
+def test_a_corpus_coded_with_an_imported_codebook_is_the_index_it_came_from(built, codebook, tmp_path):
+    path, first = codebook
+    values = built[2]
+    corpus = Vectors(Ids.from_iterable(map(str, range(len(values)))), values)
+    second = import_codebook(path, tmp_path / "j", corpus, similarity="l2", progress=False)
+    assert np.array_equal(second.codes.codes.codes, first.codes.codes.codes)
+    assert np.array_equal(second.codes.codes.lists, first.codes.codes.lists)
+    before, after = (found.search_vectors(values[:30], 10, effort=0.5) for found in (first, second))
+    assert np.array_equal(before.ids, after.ids)
+    assert np.array_equal(before.scores, after.scores)
+
+
+def test_a_recipe_starts_from_an_imported_codebook(built, codebook):
+    torch = pytest.importorskip("torch")
+    from limbeck.data.vector_data import VectorData
+    from limbeck.quantisers.codebook_file import open_codebook
+    from limbeck.recipes.compress import coded
+    from limbeck.recipes.distill_vq import DistillVQ
+
+    values = built[2]
+    data = VectorData(documents=values, queries=values[:200], metric="l2")
+    start = coded(open_codebook(codebook[0]).quantiser, data)
+    recipe = DistillVQ(epochs=1, least_steps=1, top_k=20, sample=10, lists=16)
+    index = recipe.run(data, start, progress=False).build()
+    assert np.array_equal(index.codes.codes, codebook[1].codes.codes.codes)  # frozen: those of the codebook
+    assert not np.array_equal(index.quantiser.score_codewords, codebook[1].codes.quantiser.score_codewords)
+    assert torch is not None
+    with pytest.raises(ConfigError, match="compares by 'l2'"):
+        coded(open_codebook(codebook[0]).quantiser, VectorData(documents=values, queries=values[:5]))
+
+
+def test_vectors_of_another_width_or_metric_are_refused(codebook, tmp_path):
+    corpus = Vectors(Ids.from_iterable("ab"), np.ones((2, 8), dtype="f4"))
+    with pytest.raises(ConfigError, match="found width 8 compared by 'ip'"):
+        import_codebook(codebook[0], tmp_path / "k", corpus, similarity="dot", progress=False)

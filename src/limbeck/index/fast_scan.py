@@ -26,7 +26,6 @@ from limbeck.quantisers.faiss_scan import scan_all
 from limbeck.quantisers.product import ProductQuantiser
 from limbeck.types import Codes, Floats, Metric, Rows
 
-
 RESCORED = (
     50  # by `limbeck.open(folder, fast_scan=True)`: 20 restored the plain top 10 of every query of tldr
 )

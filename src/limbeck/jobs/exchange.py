@@ -1,21 +1,27 @@
-"""Plain faiss files out of artefacts and into them."""
+"""Plain faiss files and codebooks out of artefacts and into them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from limbeck.data.ids import Ids
 from limbeck.data.vectors import read_ids
-from limbeck.errors import DataError
+from limbeck.errors import ConfigError, DataError
 from limbeck.index.compressed import CodeIndex
 from limbeck.index.document_store import FILE as DOCUMENTS
 from limbeck.index.document_store import DocumentStore
 from limbeck.index.store import publish
+from limbeck.jobs.material import CorpusLike, Similarity, gather
+from limbeck.quantisers.codebook_file import open_codebook, save_codebook
 from limbeck.quantisers.faiss_io import faiss_bytes, from_faiss, read_faiss
 from limbeck.retrieve import Searcher
 from limbeck.storage.durable import write_file
+
+if TYPE_CHECKING:
+    from limbeck.encoders.sentence import SentenceEncoder
 
 
 def export_faiss(
@@ -53,22 +59,76 @@ def import_faiss(
         raise DataError(
             f"{ids}: holds {len(names)} ids, but {path} holds {len(codes)} documents; must be one each."
         )
-    index = CodeIndex(quantiser, codes)
-    content: dict[str, Any] = {
-        "index": "codes",
-        "recipe": {"name": "imported", "constants": {"file": Path(path).name}},
-        "data": {"name": Path(path).stem, "fingerprint": "", "documents": len(names)},
-        "encoder": None,
-        "metric": quantiser.metric,
-        "tie_rule": "score falling, then document row",
-        "bytes_per_document": index.nbytes / len(index),
-    }
+    data = {"name": Path(path).stem, "fingerprint": "", "documents": len(names)}
+    return _published(CodeIndex(quantiser, codes), names, Path(out), file=Path(path), data=data)
 
+
+def export_codebook(folder: Path | str, out: Path | str) -> Path:
+    """`out` (codebook.safetensors) with all that the quantiser of an artefact learnt, and no document.
+
+    raises  StorageError where nothing can be written
+    """
+    index = Searcher.open(folder).codes
+    save_codebook(Path(out), index.quantiser, query_map=index.query_map)
+    return Path(out)
+
+
+def import_codebook(
+    path: Path | str,
+    out: Path | str,
+    corpus: CorpusLike,
+    *,
+    teacher: Path | str | SentenceEncoder | None = None,
+    similarity: Similarity | None = None,
+    progress: bool = True,
+) -> Searcher:
+    """An artefact of a corpus whose documents are coded by a codebook: nothing is learnt.
+
+    path        what `export_codebook` wrote; its parts that assign make the codes, those that score read them
+    corpus, teacher, similarity  as `distil` takes them; vectors must be of the width and the metric of the codebook
+    cost        one encoding of the texts (cached), N·K·d multiply-adds for the codes
+    """
+    from limbeck.jobs.make import refuse_other_folder, refuse_unwritable, save
+
+    codebook, out = open_codebook(Path(path)), Path(out)
+    refuse_unwritable(out)
+    refuse_other_folder(out)
+    material = gather(corpus, None, teacher=teacher, similarity=similarity, progress=progress)
+    quantiser, documents = codebook.quantiser, material.vectors.documents
+    if (quantiser.dim, quantiser.metric) != (documents.shape[1], material.vectors.metric):
+        raise ConfigError(
+            f"{path}: is for vectors of width {quantiser.dim} compared by {quantiser.metric!r}; found width "
+            f"{documents.shape[1]} compared by {material.vectors.metric!r}.\n\n"
+            "Hint: encode the corpus with the model that the codebook was learnt for."
+        )
+    index = CodeIndex(quantiser, quantiser.encode(documents), query_map=codebook.query_map)
+    data = {"name": material.name, "fingerprint": material.fingerprint, "documents": len(material.ids)}
+    encoder = material.encoder.fingerprint.to_json() if material.encoder else None
+    save(out, index, material, _content(index, file=Path(path), data=data, encoder=encoder))
+    return Searcher.open(out)
+
+
+def _published(index: CodeIndex, names: Ids, out: Path, *, file: Path, data: Mapping[str, Any]) -> Searcher:
     def write(folder: Path) -> None:
         from limbeck.jobs.make import bare_documents
 
         index.save(folder)
         DocumentStore.write(folder / DOCUMENTS, bare_documents(names))
 
-    publish(Path(out), write, content)
+    publish(out, write, _content(index, file=file, data=data, encoder=None))
     return Searcher.open(out)
+
+
+def _content(
+    index: CodeIndex, *, file: Path, data: Mapping[str, Any], encoder: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What the manifest says of an index that was not made by a recipe."""
+    return {
+        "index": "codes",
+        "recipe": {"name": "imported", "constants": {"file": file.name}},
+        "data": dict(data),
+        "encoder": encoder,
+        "metric": index.quantiser.metric,
+        "tie_rule": "score falling, then document row",
+        "bytes_per_document": index.nbytes / len(index),
+    }

@@ -1,7 +1,9 @@
 """faiss's fast-scan indexes over codes that exist already, and the codes out of their blocks again.
 
 A block holds 32 documents. For each sub-vector it has 16 bytes; byte j holds the 4-bit codes of documents PERMUTED[j]
-(low half) and PERMUTED[j] + 16 (high half). Source: facebookresearch/faiss faiss/impl/pq4_fast_scan.cpp, `pq4_pack_codes`.
+(low half) and PERMUTED[j] + 16 (high half).
+
+Source: facebookresearch/faiss, faiss/impl/pq4_fast_scan.cpp, `pq4_pack_codes`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def fast_scanner(plain: Any, *, bits: int) -> Any:
     if bits != 4:
         raise ConfigError(
             f"fast scan reads codes of 4 bits; found {bits}.\n\n"
-            "Hint: make the codes with `ProductQuantiser(bits=4)`, or a recipe with bits=4: twice the parts, same bytes."
+            "Hint: make the codes with `ProductQuantiser(bits=4)`, or a recipe with bits=4: as many bytes."
         )
     if plain.pq.M > MOST_SUB_VECTORS:
         raise ConfigError(

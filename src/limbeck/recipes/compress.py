@@ -9,10 +9,12 @@ from limbeck import scores
 from limbeck.data.vector_data import VectorData
 from limbeck.documents import CodeBank
 from limbeck.encoders.given import GivenQueries
+from limbeck.errors import ConfigError
 from limbeck.train.system import System
 
 if TYPE_CHECKING:
     from limbeck.index.compressed import CodeIndex
+    from limbeck.quantisers.product import ProductQuantiser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,18 @@ def quantised(recipe: PQ | OPQ, data: VectorData, *, rotate: bool) -> System:
     quantiser = ProductQuantiser(
         code_bytes=recipe.code_bytes, bits=recipe.bits, rotate=rotate, lists=recipe.lists, metric=data.metric
     ).fit(data.documents, seed=recipe.seed)
+    return coded(quantiser, data)
+
+
+def coded(quantiser: ProductQuantiser, data: VectorData) -> System:
+    """The system of a fitted quantiser, imported perhaps, over the documents: what a recipe's `start` may be.
+
+    raises  ConfigError where the quantiser compares otherwise than the data
+    """
+    if quantiser.metric != data.metric:
+        raise ConfigError(
+            f"the codebook compares by {quantiser.metric!r}, but the vectors by {data.metric!r}; must be the same."
+        )
     return System(
         query=GivenQueries(quantiser.dim, rotation=quantiser.rotation, learn_map=False),
         documents=CodeBank(quantiser, quantiser.encode(data.documents)),

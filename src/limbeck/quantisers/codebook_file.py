@@ -1,0 +1,103 @@
+"""Codebooks as files: all that a quantiser learnt, by name, in safetensors, and its settings in the header.
+
+    save_codebook(Path("codebook.safetensors"), quantiser)
+    quantiser = open_codebook(Path("codebook.safetensors")).quantiser
+    codes = quantiser.encode(vectors)                       # the codes that the first quantiser gives
+
+Tensors: rotation, base, routing, assign.base, assign.codewords, score.codewords (those that there are), and query_map.
+The header's one key "limbeck" holds JSON: {"kind": "product", "settings": {...}}. The `quantiser.safetensors` of a
+saved index is such a file, with the hash of its codes beside the settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.errors import DataError, LimbeckError, VersionMismatch
+from limbeck.quantisers.product import ProductQuantiser
+from limbeck.storage import durable
+from limbeck.types import Floats
+
+DESCRIPTION = "limbeck"
+QUERY_MAP = "query_map"
+KIND = "product"
+SETTINGS = ("code_bytes", "bits", "metric", "by_residual")
+
+
+@dataclass(frozen=True, slots=True)
+class Codebook:
+    """A fitted quantiser without any documents."""
+
+    quantiser: ProductQuantiser
+    query_map: Floats | None = None  # [d, d] what queries pass before the rotation, q @ query_map.T
+    description: Mapping[str, Any] | None = None  # the header as it was found
+
+
+def save_codebook(path: Path, quantiser: ProductQuantiser, *, query_map: Floats | None = None) -> None:
+    """Writes the file in one step. Equal quantisers make equal bytes."""
+    quantiser.rotate_vectors(np.empty((0, quantiser.dim), np.float32))  # refuses one that is not fitted
+    durable.write_file(path, codebook_bytes(quantiser, query_map=query_map))
+
+
+def open_codebook(path: Path) -> Codebook:
+    """The codebook in a file. raises DataError where it is none, VersionMismatch for kinds of later versions"""
+    try:
+        return codebook_in(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"cannot read the codebook {str(path)!r}: {error.strerror}.") from error
+    except VersionMismatch as error:
+        raise VersionMismatch(f"{path}: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def codebook_bytes(
+    quantiser: ProductQuantiser, *, query_map: Floats | None, more: Mapping[str, Any] | None = None
+) -> bytes:
+    """The content of such a file; `more` joins kind and settings in the header."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in quantiser.parts().items()}
+    if query_map is not None:
+        arrays[QUERY_MAP] = np.ascontiguousarray(query_map)
+    settings = {name: getattr(quantiser, name) for name in SETTINGS}
+    described = {"kind": KIND, "settings": settings, **(more or {})}
+    # one key: safetensors writes several in an order of its own, and equal quantisers would differ in their bytes
+    return bytes(save(arrays, metadata={DESCRIPTION: json.dumps(described, sort_keys=True)}))
+
+
+def codebook_in(raw: bytes) -> Codebook:
+    """The inverse of `codebook_bytes`. raises DataError that says what is wrong with the bytes"""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(raw)
+        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        described = json.loads(header["__metadata__"][DESCRIPTION])
+        settings = {name: described["settings"][name] for name in SETTINGS}
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"is no codebook of Limbeck: {type(error).__name__} {error}.\n\n"
+            "Hint: `limbeck export INDEX codebook.safetensors` writes one; a faiss file goes to `limbeck import`."
+        ) from error
+    if described.get("kind", KIND) != KIND:
+        raise VersionMismatch(f"holds a codebook of kind {described['kind']!r}; this build reads {KIND!r}.")
+    query_map = arrays.pop(QUERY_MAP, None)
+    try:
+        quantiser = ProductQuantiser(**settings).with_parts(arrays)
+        return Codebook(quantiser, _checked_map(query_map, quantiser.dim), described)
+    except (LimbeckError, ValueError, TypeError) as error:
+        raise DataError(f"holds parts that do not fit together: {error}") from error
+
+
+def _checked_map(query_map: Floats | None, dim: int) -> Floats | None:
+    if query_map is not None and (query_map.shape != (dim, dim) or not np.isfinite(query_map).all()):
+        raise DataError(f"`query_map` is {query_map.shape}; must be [{dim}, {dim}] and finite.")
+    return query_map
