@@ -49,14 +49,17 @@ def test_reps_with_several_vectors_are_not_flattened_silently():
         _ = Reps(torch.zeros(3, 2, 5)).flat
 
 
+@pytest.mark.parametrize("lists", [1, 4])  # a shared pool, a list for each query
 @pytest.mark.parametrize("with_base", [False, True])
 @pytest.mark.parametrize(("sliced", "width"), [(True, 2), (False, 6)])
-def test_look_ups_give_the_products_with_the_decoded_sums_and_their_gradients(sliced, width, with_base):
+def test_look_ups_give_the_products_with_the_decoded_sums_and_their_gradients(
+    sliced, width, with_base, lists
+):
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(4, 6, generator=generator, requires_grad=True)
     codewords = torch.randn(3, 5, width, generator=generator, requires_grad=True)
-    base = torch.randn(1, 9, 6, generator=generator, requires_grad=True)
-    choice = torch.randint(0, 5, (1, 9, 3), generator=generator)
+    base = torch.randn(lists, 9, 6, generator=generator, requires_grad=True)
+    choice = torch.randint(0, 5, (lists, 9, 3), generator=generator)
     docs = Sums(codewords, choice, sliced=sliced, base=base if with_base else None)
     weights = torch.randn(4, 9, generator=generator)  # any gradient of the scores
 

@@ -53,8 +53,9 @@ def balanced_plan(distances: NDArray[np.floating], *, epsilon: float, iterations
             "1/600 of the largest distance, and iterations 0 or more. Published: 0.003 and 100."
         )
     plan = np.exp(-distances.astype(np.float64) / epsilon)
-    for start in range(0, iterations, ROUNDS_APART):
-        _scale(plan, min(ROUNDS_APART, iterations - start))
+    for part in plan:  # one after the other: a part fits a processor's cache, all of them do not
+        for start in range(0, iterations, ROUNDS_APART):
+            _scale(part, min(ROUNDS_APART, iterations - start))
     return plan
 
 
@@ -78,15 +79,14 @@ def squared_distances(vectors: Floats, codewords: Floats) -> Floats:
 
 
 def _scale(plan: Doubles, rounds: int) -> None:
-    """Rounds of Sinkhorn in place: first each codeword to 1/K of all mass, then each document to mass 1.
+    """Rounds of Sinkhorn on one part [N, K], in place: each codeword to 1/K of all mass, then each document to 1.
 
     Row and column factors are kept apart for the rounds, which takes two products of a matrix and a vector each.
     """
-    documents, codewords = plan.shape[1:]
-    column = np.ones((len(plan), documents, 1))
+    documents, codewords = plan.shape
+    column = np.ones(documents)
     for _ in range(rounds):
-        mass = plan.transpose(0, 2, 1) @ column
-        row = (documents / codewords) / np.maximum(mass, TINY)
+        row = (documents / codewords) / np.maximum(column @ plan, TINY)
         column = 1 / np.maximum(plan @ row, TINY)
-    plan *= column
-    plan *= row.transpose(0, 2, 1)
+    plan *= column[:, None]
+    plan *= row

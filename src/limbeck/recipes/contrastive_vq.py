@@ -293,7 +293,7 @@ class RepCONC:
     learn_query_map: bool = True
     codeword_rate: float = 0.01  # Adam's step relative to the root mean square of the codewords
     query_rate: float = 0.001
-    epochs: int = 3  # passes over the training queries, or more where these are few:
+    epochs: int = 1  # passes over the training queries, or more where these are few:
     least_steps: int = 100  # each takes as long as twenty of the others': Sinkhorn, and many documents
     batch_size: int = 128
     patience: int = 2
