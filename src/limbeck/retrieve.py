@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders.fingerprint import Fingerprint, check_pair
-from limbeck.errors import ConfigError, DataError, VersionMismatch
+from limbeck.errors import ConfigError, DataError
 from limbeck.index.compressed import CodeIndex
 from limbeck.index.document_store import FILE, DocumentStore
-from limbeck.index.flat import Flat
+from limbeck.index.opening import SavedIndex, kind_of, open_index
 from limbeck.index.store import Manifest, open_current
 from limbeck.types import Floats, Hits, Reps
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from limbeck.encoders.corpus_encoding import KnownEncoder
 
 QUERY_ENCODER = "query_encoder"
-INDEX_KINDS: dict[str, type[CodeIndex] | type[Flat]] = {"codes": CodeIndex, "flat": Flat}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Searcher:
 
     def __init__(
         self,
-        index: CodeIndex | Flat,
+        index: SavedIndex,
         documents: DocumentStore,
         manifest: Manifest,
         encoder: KnownEncoder | None,
@@ -73,13 +72,9 @@ class Searcher:
         raises   CorruptArtefact, VersionMismatch or EncoderMismatch; nothing is read before it was checked
         """
         generation, manifest = open_current(Path(folder), verify=verify)
-        kind = manifest.content.get("index")
-        if kind not in INDEX_KINDS:
-            raise VersionMismatch(
-                f"{generation}: holds an index of kind {kind!r}; this build reads {sorted(INDEX_KINDS)}."
-            )
-        index = _fast_scan(generation, kind) if fast_scan else INDEX_KINDS[kind].open(generation)
-        index.threads = threads
+        index = open_index(
+            generation, kind=manifest.content.get("index"), threads=threads, fast_scan=fast_scan
+        )
         if encoder is None and (generation / QUERY_ENCODER).is_dir():
             from limbeck.encoders.onnx import OnnxEncoder
 
@@ -131,9 +126,11 @@ class Searcher:
 
     @property
     def codes(self) -> CodeIndex:
-        """The index, where it is one of codes. raises ConfigError where it holds the vectors themselves"""
+        """The index, where it is one of product codes. raises ConfigError where it is an engine or whole vectors"""
         if not isinstance(self.index, CodeIndex):
-            raise ConfigError("this artefact holds whole vectors, not codes; expected a compressed index.")
+            raise ConfigError(
+                f"this artefact holds an index of kind {kind_of(self.index)!r}; expected product codes ('codes')."
+            )
         return self.index
 
     def __len__(self) -> int:
@@ -152,14 +149,6 @@ class Searcher:
             Answer(rank, document.id, float(score), document.title, document.text)
             for rank, (document, score) in enumerate(zip(documents, scores[there], strict=True), start=1)
         ]
-
-
-def _fast_scan(generation: Path, kind: str) -> CodeIndex:
-    if INDEX_KINDS[kind] is not CodeIndex:
-        raise ConfigError(f"{generation}: holds an index of kind {kind!r}; fast scan needs codes of 4 bits.")
-    from limbeck.index.fast_scan import RESCORED, FastScanIndex
-
-    return FastScanIndex.open(generation, rescore=RESCORED)
 
 
 def _check_encoder(encoder: KnownEncoder, manifest: Manifest, dim: int) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import typer
 
 from limbeck.cli import paths, screen
-from limbeck.cli.recipe_flags import with_recipe
-from limbeck.cli.recipe_source import all_recipes
+from limbeck.cli.recipe_flags import constants_of, with_recipe, with_recipes
+from limbeck.cli.recipe_source import RecipeSource, all_recipes
 from limbeck.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ Teacher = Annotated[
     ),
 ]
 Meant: TypeAlias = Literal["cosine", "dot", "l2"]
+METHODS = {
+    recipe.name.lower(): recipe
+    for recipe in all_recipes().values()
+    if recipe.module in ("anisotropic", "bit_codes", "compress", "engines", "packages", "rivals")
+}
 Similarity = Annotated[
     Meant | None, typer.Option(help="How ready vectors compare; an encoder says it itself.")
 ]
@@ -78,34 +83,45 @@ def distil(
     _show(searcher, out)
 
 
-@with_recipe(all_recipes()["OPQ"])
+@with_recipes(list(METHODS.values()))
 def build(
     corpus: Corpus,
     out: Out,
     method: Annotated[
-        Literal["opq", "pq"], typer.Option(help="With a learned rotation (opq) or without (pq).")
+        str, typer.Option(help=f"One of {', '.join(METHODS)}. `limbeck systems` says what they are.")
     ] = "opq",
     teacher: Teacher = None,
     similarity: Similarity = None,
     queries: Annotated[Path | None, typer.Option(hidden=True)] = None,
     quiet: bool = False,
     *,
-    constants: dict[str, Any],
+    constants: dict[str, str],
 ) -> None:
-    """Compress a corpus without training on queries: product quantisation, rotated (OPQ) or plain (PQ)."""
+    """Compress or index a corpus without training on queries: product codes (OPQ), or any engine or rival of them."""
     if queries is not None:
         raise ConfigError("`build` learns from documents alone and reads no queries; `limbeck distil` does.")
+    recipe = _method(method)
+    chosen = recipe.make(constants_of(recipe, constants))
     from limbeck.jobs.make import distil as job
 
     searcher = job(
         paths.corpus(corpus),
         out=out,
         teacher=teacher,
-        recipe=all_recipes()[method.upper()].make(constants),
+        recipe=chosen,
         similarity=similarity,
         progress=not quiet,
     )
     _show(searcher, out)
+
+
+def _method(name: str) -> RecipeSource:
+    plain = name.lower().replace("-", "").replace("_", "")
+    if plain not in METHODS:
+        raise typer.BadParameter(
+            f"{name!r} is not one of {', '.join(map(repr, METHODS))}.", param_hint="--method"
+        )
+    return METHODS[plain]
 
 
 def _queries(path: Path) -> None:

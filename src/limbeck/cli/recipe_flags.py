@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -51,6 +51,79 @@ def with_recipe(recipe: RecipeSource) -> Callable[[Callable[..., None]], Callabl
         return collected
 
     return decorate
+
+
+def with_recipes(recipes: Sequence[RecipeSource]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """As `with_recipe` for several: an option for each name, whose constant arrives as text, and only if it was given.
+
+    What the text means is known once one recipe is chosen: `constants_of`.
+    """
+    owners: dict[str, list[RecipeSource]] = {}
+    for recipe in recipes:
+        for field in recipe.fields:
+            owners.setdefault(field.name, []).append(recipe)
+
+    def decorate(run: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(run, eval_str=True)
+
+        def collected(**arguments: Any) -> None:
+            given = {name: text for name in owners if (text := arguments.pop(name)) is not None}
+            run(**arguments, constants=given)
+
+        parameters = [p for p in own.parameters.values() if p.name != "constants"]
+        parameters += [_text_parameter(name, owners[name], total=len(recipes)) for name in owners]
+        collected.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+        )
+        collected.__doc__, collected.__name__ = run.__doc__, run.__name__
+        return collected
+
+    return decorate
+
+
+def constants_of(recipe: RecipeSource, given: Mapping[str, str]) -> dict[str, Any]:
+    """The constants that were given as text, as this recipe takes them; BadParameter for those that it has not."""
+    fields = {field.name: field for field in recipe.fields}
+    for name in given:
+        if name not in fields:
+            has = ", ".join(_flag(known) for known in fields)
+            raise typer.BadParameter(f"{recipe.name} has none. It has {has}.", param_hint=_flag(name))
+    return {name: _value(fields[name], text) for name, text in given.items()}
+
+
+def _value(field: RecipeField, text: str) -> Any:
+    annotation, extras = _option(field)
+    try:
+        if "parser" in extras:
+            return extras["parser"](text)
+        if get_origin(field.type) is Literal:
+            return _choice(get_args(field.type))(text)
+        return annotation(text)
+    except ValueError:
+        wanted = "a whole number" if annotation is int else "a number"
+        raise typer.BadParameter(f"{text!r} is not {wanted}.", param_hint=_flag(field.name)) from None
+    except typer.BadParameter as error:
+        raise typer.BadParameter(error.message, param_hint=_flag(field.name)) from None
+
+
+def _text_parameter(name: str, owners: Sequence[RecipeSource], *, total: int) -> inspect.Parameter:
+    helps = (field.help for recipe in owners for field in recipe.fields if field.name == name and field.help)
+    text = escape(HELP.get(name) or next(helps, ""))
+    if len(owners) < total:
+        text += f" ({', '.join(recipe.name for recipe in owners)})"
+    option = typer.Option(
+        *NAMES.get(name, (_flag(name),)),
+        help=text,
+        rich_help_panel="Constants; left out, they are the method's own (`limbeck systems NAME`)",
+        show_default=False,
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+    )
+
+
+def _flag(name: str) -> str:
+    return NAMES.get(name, ("--" + name.replace("_", "-"),))[0]
 
 
 def _parameter(field: RecipeField, *, panel: str) -> inspect.Parameter:

@@ -74,6 +74,11 @@ class CodeIndex:
         a_document = self.quantiser.code_bytes + (0 if self.quantiser.base is None else 8)
         return len(self) * a_document + sum(array.nbytes for array in stored)
 
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of a document's code."""
+        return self.quantiser.code_bytes
+
     def __len__(self) -> int:
         return int(self._scanner.ntotal)
 

@@ -18,9 +18,9 @@ from limbeck.index.engine_search import (
     innermost,
     leaves_rows_out,
     ranked,
-    ranked_then_left_out,
     selector,
 )
+from limbeck.index.leaving_out import only_allowed
 from limbeck.index.ties import best_hits
 from limbeck.quantisers.faiss_io import read_faiss
 from limbeck.quantisers.faiss_scan import faiss_threads
@@ -104,15 +104,16 @@ class EngineIndex:
         self, queries: Floats, k: int, *, effort: float, mask: NDArray[np.bool_] | None
     ) -> Hits:
         index = self._scan if effort == 1 else self.engine
-        chosen = selector(mask)
+        chosen, restricts = selector(mask), leaves_rows_out(index)
+
+        def rank(asked: Floats, depth: int, chosen: Any = None) -> tuple[Floats, Rows]:
+            scores, rows = ranked(index, asked, depth, effort=effort, chosen=chosen)
+            return self._higher_is_better(scores, rows), rows
 
         def fetch(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
-            asked = queries[numbers]
-            if mask is None or leaves_rows_out(index):
-                scores, rows = ranked(index, asked, depth, effort=effort, chosen=chosen)
-            else:
-                scores, rows = ranked_then_left_out(index, asked, depth, effort=effort, allowed=mask)
-            return self._higher_is_better(scores, rows), rows
+            if mask is None or restricts:
+                return rank(queries[numbers], depth, chosen)
+            return only_allowed(rank, queries[numbers], depth, allowed=mask)
 
         size = len(self) if mask is None else int(mask.sum())
         return best_hits(fetch, queries=len(queries), k=k, size=size)

@@ -1,6 +1,6 @@
 """How a faiss index is asked: parameters made for each search, never set on the index, so threads do not meet.
 
-Letters: B queries, N documents, L lists, k results.
+Letters: B queries, N documents.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.types import Floats, Rows
-
-LARGEST_RESULT = 2**24  # cells of [B, N] ranked at once where an engine cannot leave rows out itself
 
 
 def innermost(index: Any) -> Any:
@@ -107,48 +105,3 @@ def ranked(index: Any, queries: Floats, depth: int, *, effort: float, chosen: An
     asked = parameters(index, effort=effort, depth=depth, chosen=chosen)
     scores, rows = index.search(queries, depth, params=asked)
     return scores, rows
-
-
-def ranked_then_left_out(
-    index: Any, queries: Floats, depth: int, *, effort: float, allowed: NDArray[np.bool_]
-) -> tuple[Floats, Rows]:
-    """As `ranked`, for engines that cannot leave rows out: ranks deeper until enough allowed rows are there.
-
-    At worst all N rows of each query are ranked.
-    """
-    total, share = len(allowed), max(float(allowed.mean()), 1 / len(allowed))
-    deep = min(total, math.ceil(1.5 * depth / share))
-    scores = np.full((len(queries), depth), -np.inf, dtype=np.float32)
-    rows = np.full((len(queries), depth), -1, dtype=np.int64)
-    waiting = np.arange(len(queries))
-    while len(waiting):
-        step = max(1, LARGEST_RESULT // deep)
-        short = [
-            _kept(index, queries, part, deep, effort=effort, allowed=allowed, into=(scores, rows))
-            for part in np.split(waiting, range(step, len(waiting), step))
-        ]
-        waiting = np.concatenate(short) if deep < total else waiting[:0]
-        deep = min(total, 4 * deep)
-    return scores, rows
-
-
-def _kept(
-    index: Any,
-    queries: Floats,
-    numbers: Rows,
-    deep: int,
-    *,
-    effort: float,
-    allowed: NDArray[np.bool_],
-    into: tuple[Floats, Rows],
-) -> Rows:
-    """Writes the allowed rows of these queries; returns the queries that need a deeper ranking."""
-    found, members = ranked(index, queries[numbers], deep, effort=effort, chosen=None)
-    good = (members >= 0) & allowed[np.maximum(members, 0)]
-    depth = into[0].shape[1]
-    order = np.argsort(~good, axis=1, kind="stable")[:, :depth]
-    kept = np.take_along_axis(good, order, axis=1)
-    into[0][numbers] = np.where(kept, np.take_along_axis(found, order, axis=1), -np.inf)
-    into[1][numbers] = np.where(kept, np.take_along_axis(members, order, axis=1), -1)
-    short: Rows = numbers[good.sum(axis=1) < depth]
-    return short

@@ -54,6 +54,11 @@ class Flat:
         """4·N·d, also where the vectors are mapped from disk."""
         return int(self._vectors.nbytes)
 
+    @property
+    def code_bytes(self) -> int:
+        """4·d, or 2·d where half precision is mapped."""
+        return self.dim * self._vectors.dtype.itemsize
+
     def __len__(self) -> int:
         return len(self._vectors)
 

@@ -93,7 +93,7 @@ def evaluate(
         vectors,
         labels,
         exact=exact_hits,
-        code_bytes=searcher.codes.quantiser.code_bytes,
+        code_bytes=searcher.index.code_bytes,
         effort=effort,
         measures=measures,
     )
@@ -133,7 +133,7 @@ def _exact(
     assert searcher.encoder is not None
     check_pair(searcher.encoder.fingerprint, encoder.fingerprint)
     documents = encode_texts(dataset.corpus, encoder, "doc", progress=progress)
-    index = Flat(documents, metric=searcher.codes.quantiser.metric)
+    index = Flat(documents, metric=searcher.manifest.content["metric"])
     return judge(index, vectors, labels, exact=None, code_bytes=4 * documents.shape[1], measures=measures)
 
 

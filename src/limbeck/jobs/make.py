@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from limbeck.data.dataset import Dataset
 from limbeck.data.ids import Ids
@@ -17,6 +18,7 @@ from limbeck.data.vectors import Vectors
 from limbeck.errors import ConfigError, StorageError
 from limbeck.index.document_store import FILE as DOCUMENTS
 from limbeck.index.document_store import DocumentStore
+from limbeck.index.opening import SavedIndex, kind_of
 from limbeck.index.store import CURRENT, GENERATION, publish
 from limbeck.jobs.material import (
     CorpusLike,
@@ -31,14 +33,32 @@ from limbeck.retrieve import QUERY_ENCODER, Searcher
 from limbeck.storage.cache import cache_root
 
 if TYPE_CHECKING:
+    from limbeck.data.vector_data import VectorData
     from limbeck.encoders.sentence import SentenceEncoder
-    from limbeck.index.compressed import CodeIndex
-    from limbeck.recipes.compress import OPQ, PQ
-    from limbeck.recipes.distill_vq import DistillVQ
     from limbeck.train.history import History
     from limbeck.train.system import System
 
-    Recipe: TypeAlias = PQ | OPQ | DistillVQ
+
+class Recipe(Protocol):
+    """A frozen dataclass of `limbeck.recipes`: constants, and `run`, which composes and fits."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def run(self, data: VectorData, start: System | None = None) -> System: ...
+
+
+class TrainedRecipe(Recipe, Protocol):
+    """A recipe that trains on queries: it keeps checkpoints and tells its history."""
+
+    def run(
+        self,
+        data: VectorData,
+        start: System | None = None,
+        *,
+        folder: Path | None = None,
+        on_history: Callable[[History], None] | None = None,
+        progress: bool = True,
+    ) -> System: ...
 
 
 def distil(
@@ -59,7 +79,7 @@ def distil(
     queries     of the kind the index will get: a file, texts, or vectors when the corpus is vectors; no labels
                 needed. A BEIR folder brings its own train split. Without any, queries are made from documents
     teacher     a sentence-transformers model by folder or hub name; MiniLM when left out
-    recipe      `DistillVQ(...)`, `OPQ(...)` or `PQ(...)` with its constants; DistillVQ when left out
+    recipe      any of `limbeck systems`, such as `DistillVQ(...)`, `OPQ(...)` or `HNSW(...)`; DistillVQ when left out
     code_bytes  of a document, instead of the recipe's
     similarity  how vectors given as .npy are to be compared; an encoder says it itself
     checkpoints a folder: a run that was stopped continues from there
@@ -72,7 +92,7 @@ def distil(
     refuse_other_folder(out)
     recipe = recipe or DistillVQ()
     if code_bytes is not None:
-        recipe = replace(recipe, code_bytes=code_bytes)
+        recipe = with_code_bytes(recipe, code_bytes)
     opened = opened_corpus(corpus)
     if isinstance(opened, Vectors):
         width, documents = opened.dim, len(opened)
@@ -108,15 +128,34 @@ def refuse_other_folder(out: Path) -> None:
         )
 
 
+def with_code_bytes(recipe: Recipe, code_bytes: int) -> Recipe:
+    """The recipe at another size. raises ConfigError where it has a size of its own"""
+    if "code_bytes" not in recipe.__dataclass_fields__:
+        raise ConfigError(
+            f"{type(recipe).__name__} has no `code_bytes`: its size follows from {sorted(recipe.__dataclass_fields__)}."
+        )
+    return cast("Recipe", replace(cast("Any", recipe), code_bytes=code_bytes))
+
+
 def refuse_unfitting(recipe: Recipe, *, documents: int, width: int) -> None:
     """Raises ConfigError where the constants cannot work with these vectors: before they are encoded."""
+    constants = asdict(recipe)
+    check = getattr(recipe, "check_fits", None)
+    if check is not None:
+        check(documents, width)
+    elif {"code_bytes", "bits", "lists"} <= set(constants):
+        _refuse_unfitting_codes(constants, documents=documents, width=width)
+
+
+def _refuse_unfitting_codes(constants: dict[str, Any], *, documents: int, width: int) -> None:
     from limbeck.quantisers.product import ProductQuantiser
 
-    quantiser = ProductQuantiser(code_bytes=recipe.code_bytes, bits=recipe.bits, lists=recipe.lists)
+    lists = constants["lists"]
+    quantiser = ProductQuantiser(code_bytes=constants["code_bytes"], bits=constants["bits"], lists=lists)
     quantiser.check_fits(documents, width)
-    if recipe.lists is not None and recipe.lists > documents:
+    if lists is not None and lists > documents:
         raise ConfigError(
-            f"`lists` is {recipe.lists}, but there are {documents} documents; each list needs one.\n\n"
+            f"`lists` is {lists}, but there are {documents} documents; each list needs one.\n\n"
             f"Hint: about the square root of their number is usual: {round(documents**0.5)}."
         )
 
@@ -130,12 +169,10 @@ def make(
     progress: bool = True,
 ) -> Searcher:
     """Run a recipe on gathered material and publish the artefact."""
-    from limbeck.recipes.distill_vq import DistillVQ
-
     started = time.perf_counter()
     histories: list[History] = []
-    if isinstance(recipe, DistillVQ):
-        system = recipe.run(
+    if "on_history" in inspect.signature(recipe.run).parameters:
+        system = cast("TrainedRecipe", recipe).run(
             material.vectors, folder=checkpoints, on_history=histories.append, progress=progress
         )
     else:
@@ -147,17 +184,15 @@ def make(
     )
 
 
-def built(system: System) -> CodeIndex:
-    """The index over what a recipe of this kind left."""
-    from limbeck.index.compressed import CodeIndex
-
+def built(system: System) -> SavedIndex:
+    """The index over what a recipe left. raises ConfigError where it is of a kind that cannot be opened again"""
     index = system.build()
-    assert isinstance(index, CodeIndex)
-    return index
+    kind_of(index)
+    return cast("SavedIndex", index)
 
 
 def publish_index(
-    index: CodeIndex,
+    index: SavedIndex,
     material: Material,
     recipe: Recipe,
     out: Path,
@@ -167,7 +202,7 @@ def publish_index(
 ) -> Searcher:
     """The artefact of an index that a recipe made in so many seconds, opened as a user would open it."""
     content = {
-        "index": "codes",
+        "index": kind_of(index),
         "recipe": {"name": type(recipe).__name__, "constants": asdict(recipe)},
         "training": history.as_json() if history else None,
         "build_seconds": round(seconds, 2),
@@ -181,7 +216,7 @@ def publish_index(
     return Searcher.open(out)
 
 
-def save(out: Path, index: CodeIndex, material: Material, content: dict[str, Any]) -> None:
+def save(out: Path, index: SavedIndex, material: Material, content: dict[str, Any]) -> None:
     """Publish an index with its documents and query encoder as one artefact."""
     encoder_folder = exported(material.encoder, material.sample_texts) if material.encoder else None
 

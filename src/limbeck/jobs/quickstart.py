@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from limbeck.data.dataset import Dataset
     from limbeck.data.vector_data import VectorData
     from limbeck.encoders.collection import Collection
-    from limbeck.index.compressed import CodeIndex
+    from limbeck.index.opening import SavedIndex
     from limbeck.jobs.make import Recipe
     from limbeck.train.history import History
 
@@ -43,7 +43,7 @@ class Compressed:
 
     method: str
     recipe: Recipe
-    index: CodeIndex
+    index: SavedIndex
     seconds: float
     history: History | None = None
 
