@@ -1,8 +1,9 @@
-"""One recipe against its variants on one collection: several seeds, results that resume, a verdict for each claim.
+"""Recipes, or one and its variants, on one collection: several seeds, results that resume, a verdict for each claim.
 
 A claim "better than worse" is *reproduced* when the mean difference on the reported queries is above 0 with every seed
 and the 95 % interval of the difference (mean over the seeds, bootstrap over the queries) lies above 0; *contradicted*
-when the same holds the other way round; else *not shown*. The rate of each variant is chosen on dev, with seed 0.
+when the same holds the other way round; else *not shown*. The rate of each variant is chosen on dev, with seed 0; a
+recipe without rates has nothing to choose.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 import setting as s
@@ -19,13 +21,33 @@ from limbeck.data.vector_data import VectorData
 from limbeck.evaluate import paired_interval
 from limbeck.index.flat import Flat
 from limbeck.recipes.compress import OPQ
-from limbeck.recipes.distill_vq import DistillVQ
 from limbeck.train.system import System
 from limbeck.types import Hits
 
 SEEDS = (0, 1, 2)
 RATES = (0.03, 0.1)
 MEASURES = ("RR@10", "R@100", "overlap@10")
+
+
+class Recipe(Protocol):
+    """A frozen dataclass of constants that starts from OPQ codes, or is OPQ."""
+
+    @property
+    def code_bytes(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    def run(self, data: VectorData, start: System | None = None) -> System: ...
+
+
+def with_codeword_rate(recipe: Any, rate: float) -> Any:
+    """The recipe with this rate; recipes that have none stay as they are."""
+    return replace(recipe, codeword_rate=rate) if hasattr(recipe, "codeword_rate") else recipe
+
+
+def with_rates_times(recipe: Any, factor: float) -> Any:
+    """The recipe with all its rates times a factor."""
+    names = [name for name in ("codeword_rate", "base_rate", "query_rate") if hasattr(recipe, name)]
+    return replace(recipe, **{name: getattr(recipe, name) * factor for name in names})
 
 
 @dataclass(frozen=True)
@@ -56,30 +78,28 @@ class Bench:
         return s.judge(self.setting, split, hits, self.exact[split])
 
     @lru_cache(maxsize=8)  # noqa: B019 - one bench a process
-    def started(self, code_bytes: int, seed: int) -> System:
-        return OPQ(code_bytes=code_bytes, seed=seed).run(self.data)
+    def started(self, code_bytes: int, seed: int, lists: int | None = None) -> System:
+        return OPQ(code_bytes=code_bytes, lists=lists, seed=seed).run(self.data)
 
     def __hash__(self) -> int:
         return id(self)
 
 
-def run(
-    bench: Bench, results: s.ResultFile, name: str, recipe: DistillVQ, split: str
-) -> dict[str, np.ndarray]:
+def run(bench: Bench, results: s.ResultFile, name: str, recipe: Recipe, split: str) -> dict[str, np.ndarray]:
     """One training and its judgement on a split, unless it is done: values for each query."""
     key = {
         "collection": bench.setting.name,
         "documents": len(bench.data.documents),
         "variant": name,
         "split": split,
-        "recipe": asdict(recipe),
+        "recipe": asdict(recipe),  # type: ignore[call-overload]
     }
     known = results.values(key)
     if known is not None:
         return known
-    start = bench.started(recipe.code_bytes, recipe.seed)
+    start = bench.started(recipe.code_bytes, recipe.seed, getattr(recipe, "lists", None))
     begun = time.perf_counter()
-    system = recipe.run(bench.data, start)
+    system = start if isinstance(recipe, OPQ) else recipe.run(bench.data, start)
     seconds = round(time.perf_counter() - begun, 1)
     values = bench.judged(system, split)
     results.keep_values(key, values)
@@ -90,25 +110,23 @@ def run(
 
 def ablate(
     title: str,
-    variants: Mapping[str, DistillVQ],
+    variants: Mapping[str, Recipe],
     claims: Sequence[tuple[str, str]],
     *,
     collection: str = "python-api",
     rates: Sequence[float] = RATES,
-    rate_of: Callable[[DistillVQ, float], DistillVQ] = lambda recipe, rate: replace(
-        recipe, codeword_rate=rate
-    ),
+    rate_of: Callable[[Any, float], Any] = with_codeword_rate,
 ) -> None:
     """Choose each variant's rate on dev, run all seeds, report on the reported split, and judge the claims."""
     begun = time.perf_counter()
     bench, results = Bench.open(collection), s.ResultFile(title)
     values: dict[str, list[dict[str, np.ndarray]]] = {}
     for name, recipe in variants.items():
-        rate = rates[0]
-        if len(rates) > 1:
-            tried = [run(bench, results, name, rate_of(recipe, r), bench.setting.choose) for r in rates]
-            rate = rates[int(np.argmax([one["RR@10"].mean() for one in tried]))]
-        chosen = rate_of(recipe, rate)
+        choices = list(dict.fromkeys(rate_of(recipe, rate) for rate in rates))
+        chosen = choices[0]
+        if len(choices) > 1:
+            tried = [run(bench, results, name, choice, bench.setting.choose) for choice in choices]
+            chosen = choices[int(np.argmax([one["RR@10"].mean() for one in tried]))]
         values[name] = [
             run(bench, results, name, replace(chosen, seed=seed), bench.setting.report) for seed in SEEDS
         ]

@@ -26,9 +26,7 @@ class ScaNNVQ:
     bits: Literal[4, 8] = 8
     lists: int | None = None  # coarse lists; None = one scan over all codes
     rotate: bool = False  # OPQ first
-    threshold: float | None = (
-        0.2  # inner products above it matter, for unit vectors; None = all errors weigh alike
-    )
+    threshold: float | None = 0.2  # inner products above it matter; None = errors weigh alike
     rounds: int = 8  # of assignment and codewords
     seed: int = 0
 

@@ -36,13 +36,9 @@ class MoPQ:
 
     code_bytes: int = 16
     bits: Literal[4, 8] = 8
-    positives: Literal["auto", "labels", "teacher"] = (
-        "auto"  # auto: labels, else the teacher's first document
-    )
+    positives: Literal["auto", "labels", "teacher"] = "auto"  # auto: labels, else the teacher's first
     temperature: float | None = None  # of the loss; None = the spread of the teacher's scores; published: 1
-    choice_temperature: float | None = (
-        None  # of the choice; None = mean squared error of a part; published: 1
-    )
+    choice_temperature: float | None = None  # of the choice; None = mean error of a part; published: 1
     hard_negatives: int = 0  # for each query, drawn from the top 200 of the index at the start
     made_queries: float = 0.0  # share of the training queries made from documents
     learn_query_map: bool = False
@@ -95,13 +91,9 @@ class ContrastVQ:
     code_bytes: int = 16
     bits: Literal[4, 8] = 8
     lists: int = 200  # coarse lists; about the square root of the number of documents
-    positives: Literal["auto", "labels", "teacher"] = (
-        "auto"  # auto: labels, else the teacher's first document
-    )
+    positives: Literal["auto", "labels", "teacher"] = "auto"  # auto: labels, else the teacher's first
     temperature: float | None = None  # of the loss; None = the spread of the teacher's scores; published: 1
-    choice_temperature: float | None = (
-        None  # of the choice; None = mean squared error of a part; published: 1
-    )
+    choice_temperature: float | None = None  # of the choice; None = mean error of a part; published: 1
     hard_negatives: int = 1  # for each query, drawn from the top 200 of the index at the start
     made_queries: float = 0.0  # share of the training queries made from documents
     learn_query_map: bool = False
@@ -164,16 +156,12 @@ class DPQ:
     bits: Literal[4, 8] = 8
     form: Literal["sx", "vq"] = "sx"  # vq: codewords learn from reconstruction alone
     reconstruction_weight: float = 0.1  # of the error relative to the start's; tried in papers: 1 to 1e-4
-    positives: Literal["auto", "labels", "teacher"] = (
-        "auto"  # auto: labels, else the teacher's first document
-    )
+    positives: Literal["auto", "labels", "teacher"] = "auto"  # auto: labels, else the teacher's first
     temperature: float | None = None  # of the loss; None = the spread of the teacher's scores; published: 1
     choice_temperature: float | None = None  # tau; None = mean squared error of a part; published: 1
     made_queries: float = 0.0  # share of the training queries made from documents
     learn_query_map: bool = False
-    codeword_rate: float = (
-        0.01  # Adam's step relative to the root mean square of the codewords; keys likewise
-    )
+    codeword_rate: float = 0.01  # Adam's step relative to the codewords' root mean square; keys too
     query_rate: float = 0.001
     epochs: int = 3  # passes over the training queries, or more where these are few:
     least_steps: int = 1000  # small collections need as many updates as large ones
@@ -222,12 +210,8 @@ class Poeem:
 
     code_bytes: int = 16
     bits: Literal[4, 8] = 8
-    positives: Literal["auto", "labels", "teacher"] = (
-        "auto"  # auto: labels, else the teacher's first document
-    )
-    temperature: float | None = (
-        None  # of the loss; None = the spread of the teacher's scores; published: 1/30
-    )
+    positives: Literal["auto", "labels", "teacher"] = "auto"  # auto: labels, else the teacher's first
+    temperature: float | None = None  # None = the spread of the teacher's scores; published: 1/30
     reconstruction_weight: float = 1.0  # of the sum over documents, relative to the start's error of one
     made_queries: float = 0.0  # share of the training queries made from documents
     learn_query_map: bool = True
@@ -280,14 +264,10 @@ class RepCONC:
     bits: Literal[4, 8] = 8
     epsilon: float = 0.003  # of Sinkhorn's plan, for distances in [-1, 1]
     iterations: int = 100  # 0 = the nearest codeword, without constraint
-    reconstruction_weight: float = (
-        0.1  # of the error relative to the start's; published: 1e-4 of the absolute error
-    )
+    reconstruction_weight: float = 0.1  # of the error over the start's; published: 1e-4, absolute
     hard_negatives: int = 11  # for each query, drawn from the top 200 of the index at the start
     hardest: int = 11  # irrelevant documents that a query's loss keeps
-    positives: Literal["auto", "labels", "teacher"] = (
-        "auto"  # auto: labels, else the teacher's first document
-    )
+    positives: Literal["auto", "labels", "teacher"] = "auto"  # auto: labels, else the teacher's first
     temperature: float | None = None  # of the loss; None = the spread of the teacher's scores; published: 1
     made_queries: float = 0.0  # share of the training queries made from documents
     learn_query_map: bool = True

@@ -48,22 +48,14 @@ class JPQ:
 
     code_bytes: int = 16
     bits: Literal[4, 8] = 8
-    loss: Literal["lambda_rank", "softmax", "reconstruction"] = (
-        "lambda_rank"  # softmax: as RepCONC's repository does
-    )
-    negatives: Literal["end-to-end", "static", "random"] = (
-        "end-to-end"  # mined now, mined at the start, or drawn
-    )
+    loss: Literal["lambda_rank", "softmax", "reconstruction"] = "lambda_rank"  # softmax: RepCONC's code
+    negatives: Literal["end-to-end", "static", "random"] = "end-to-end"  # mined now, at the start, or drawn
     train_codewords: bool = True  # False: the query map alone learns
     learn_query_map: bool = True
     top_k: int = 200  # documents that are mined for a query (loss_neg_topK)
     lambda_cut: int = 200  # ranks beyond it are worth nothing; 200 for passages, 10 for documents
-    positives: Literal["auto", "labels", "teacher"] = (
-        "auto"  # auto: labels, else the teacher's first document
-    )
-    temperature: float | None = (
-        None  # None = the spread of the teacher's scores; published: 1, on long vectors
-    )
+    positives: Literal["auto", "labels", "teacher"] = "auto"  # auto: labels, else the teacher's first
+    temperature: float | None = None  # None = the spread of the teacher's scores; published: 1
     made_queries: float = 0.0  # share of the training queries made from documents
     codeword_rate: float = 0.03  # Adam's step relative to the root mean square of the codewords
     query_rate: float = 0.001
