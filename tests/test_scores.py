@@ -51,16 +51,14 @@ def test_reps_with_several_vectors_are_not_flattened_silently():
 
 @pytest.mark.parametrize("lists", [1, 4])  # a shared pool, a list for each query
 @pytest.mark.parametrize("with_base", [False, True])
-@pytest.mark.parametrize(("sliced", "width"), [(True, 2), (False, 6)])
-def test_look_ups_give_the_products_with_the_decoded_sums_and_their_gradients(
-    sliced, width, with_base, lists
-):
+@pytest.mark.parametrize("slices", [1, 2, 4])
+def test_look_ups_give_the_products_with_the_decoded_sums_and_their_gradients(slices, with_base, lists):
     generator = torch.Generator().manual_seed(0)
-    query = torch.randn(4, 6, generator=generator, requires_grad=True)
-    codewords = torch.randn(3, 5, width, generator=generator, requires_grad=True)
-    base = torch.randn(lists, 9, 6, generator=generator, requires_grad=True)
-    choice = torch.randint(0, 5, (lists, 9, 3), generator=generator)
-    docs = Sums(codewords, choice, sliced=sliced, base=base if with_base else None)
+    query = torch.randn(4, 8, generator=generator, requires_grad=True)
+    codewords = torch.randn(4, 5, 8 // slices, generator=generator, requires_grad=True)
+    base = torch.randn(lists, 9, 8, generator=generator, requires_grad=True)
+    choice = torch.randint(0, 5, (lists, 9, 4), generator=generator)
+    docs = Sums(codewords, choice, slices=slices, base=base if with_base else None)
     weights = torch.randn(4, 9, generator=generator)  # any gradient of the scores
 
     def scores_and_gradients(scores: torch.Tensor) -> list[torch.Tensor]:
@@ -78,7 +76,7 @@ def test_sums_in_lists_of_their_own_score_as_in_a_pool():
     query = Reps.single(torch.randn(4, 6, generator=generator))
     codewords = torch.randn(3, 5, 2, generator=generator)
     choice = torch.randint(0, 5, (1, 9, 3), generator=generator)
-    pool = Sums(codewords, choice, sliced=True)
-    own = Sums(codewords, choice.expand(4, -1, -1), sliced=True)
+    pool = Sums(codewords, choice, slices=3)
+    own = Sums(codewords, choice.expand(4, -1, -1), slices=3)
     for score in (dot, negative_squared_distance):
         torch.testing.assert_close(score(query, pool), score(query, own))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from limbeck.quantisers.product import ProductQuantiser
+    from limbeck.quantisers.sums import SumQuantiser
 
 
 class Bank:
@@ -69,7 +70,7 @@ class CodeBank:
     def __call__(self, ids: Tensor) -> Mapping[str, Reps | Sums]:
         coarse = self._coarse(ids)
         base = coarse if self.quantiser.by_residual else None
-        docs = Sums(self.codewords, self._choice[ids].long(), sliced=True, base=base)
+        docs = Sums(self.codewords, self._choice[ids].long(), slices=len(self.codewords), base=base)
         return {"docs": docs, **self._list_views(coarse)}
 
     def _coarse(self, ids: Tensor) -> Tensor | None:
@@ -167,3 +168,32 @@ def encode_in_lists(quantiser: ProductQuantiser, vectors: Floats, lists: Rows | 
         residual = quantiser.rotate_vectors(vectors[rows]) - parts["base"][lists[rows]]
         codes[rows] = encode_codes(residual, parts["assign.codewords"], bits=quantiser.bits)
     return Codes(codes, lists)
+
+
+class SumBank:
+    """Frozen codes under learned codewords that add up: what `Limbeck` trains.
+
+    View: "docs", sums of codewords, in the space of the quantiser's slices. A call gathers C·M code bytes.
+    """
+
+    def __init__(self, quantiser: SumQuantiser, codes: Codes) -> None:
+        import torch
+
+        quantiser.check_codes(codes)
+        self.quantiser = quantiser
+        self.codes = codes
+        self.codewords = torch.nn.Parameter(torch.tensor(quantiser.parts()["score.codewords"]))  # [M, K, d/S]
+        self._choice = torch.from_numpy(codes.codes)  # [N, M] uint8
+
+    def __call__(self, ids: Tensor) -> Mapping[str, Reps | Sums]:
+        return {"docs": Sums(self.codewords, self._choice[ids].long(), slices=self.quantiser.cut)}
+
+    def groups(self) -> Mapping[str, list[Parameter]]:
+        return {"codewords": [self.codewords]}
+
+    def learned(self) -> SumQuantiser:
+        """The quantiser with the codewords that score as they are now; those that assign are kept."""
+        return self.quantiser.with_parts({"score.codewords": self.codewords.detach().numpy().copy()})
+
+    def stored(self) -> Codes:
+        return self.codes

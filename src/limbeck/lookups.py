@@ -1,6 +1,6 @@
 """Inner products with sums of codewords by table look-up, forwards and backwards: what asymmetric search does, trained.
 
-Letters: B queries, C candidates, M code parts, K codewords a part, w their width, d dimension.
+Letters: B queries, C candidates, S slices of the space, M code parts, K codewords a part, w = d/S, d dimension.
 """
 
 from __future__ import annotations
@@ -16,15 +16,11 @@ from limbeck.types import Sums
 def products(query: Tensor, docs: Sums) -> Tensor:
     """The inner products [B, C] of queries [B, d] with a pool of documents [1, C, ...], without their vectors.
 
-    cost  tables B·K·d multiply-adds (M times that where codewords are as wide as the space), then B·C·M additions;
-          B·C·d for a base
+    cost  tables B·M/S·K·d multiply-adds, then B·C·M additions; B·C·d for a base
     """
-    parts, _, width = docs.codewords.shape
-    if docs.sliced:
-        slices = query.reshape(len(query), parts, width).permute(1, 2, 0)  # [M, w, B]
-        tables = (docs.codewords @ slices).flatten(0, 1)  # [M·K, B]
-    else:
-        tables = docs.codewords.flatten(0, 1) @ query.T
+    slices = query.reshape(len(query), docs.slices, -1).permute(1, 2, 0)  # [S, w, B]
+    codewords = docs.codewords.unflatten(0, (docs.slices, -1)).flatten(1, 2)  # [S, M/S·K, w]
+    tables = (codewords @ slices).flatten(0, 1)  # [M·K, B]
     found: Tensor = _SumOfRows.apply(tables, docs.rows[0])  # type: ignore[no-untyped-call]
     found = found.T.contiguous()  # what reads it next goes along the candidates
     return found if docs.base is None else found + query @ docs.base[0].T
@@ -35,11 +31,9 @@ def own_products(query: Tensor, docs: Sums) -> Tensor:
 
     cost  tables as in `products`, then B·C·M additions; B·C·d for a base
     """
-    parts, _, width = docs.codewords.shape
-    if docs.sliced:
-        tables = torch.einsum("bmw,mkw->bmk", query.reshape(len(query), parts, width), docs.codewords)
-    else:
-        tables = torch.einsum("bd,mkd->bmk", query, docs.codewords)
+    slices = query.reshape(len(query), docs.slices, -1)
+    codewords = docs.codewords.unflatten(0, (docs.slices, -1)).flatten(1, 2)
+    tables = torch.einsum("bsw,sjw->bsj", slices, codewords)
     places = docs.rows.flatten(start_dim=1)  # [B, C·M]
     found = torch.gather(tables.flatten(start_dim=1), 1, places).reshape(docs.choice.shape).sum(dim=-1)
     return found if docs.base is None else found + (docs.base @ query[:, :, None])[:, :, 0]

@@ -53,18 +53,16 @@ class Reps:
 class Sums:
     """Documents as codewords that are yet to be added up: their inner products need look-ups, never vectors."""
 
-    codewords: Any  # [M, K, w]
+    codewords: Any  # [M, K, w], w = d/S
     choice: Any  # [1 | B, C, M] integer, which codeword of each part
-    sliced: (
-        bool  # True: w = d/M, each part fills a slice of the space; False: w = d, parts add up over all of it
-    )
+    slices: int  # S: in each slice of the space M/S parts add up; S = M are product codes
     base: Any | None = None  # [1 | B, C, d], added
 
     @property
     def flat(self) -> Any:
         """[1 | B, C, d]: the definition. Gathers C·M·w floats."""
         chosen = self.codewords.flatten(0, 1)[self.rows]  # [1 | B, C, M, w]
-        total = chosen.flatten(start_dim=-2) if self.sliced else chosen.sum(dim=-2)
+        total = chosen.unflatten(-2, (self.slices, -1)).sum(dim=-2).flatten(start_dim=-2)
         return total if self.base is None else total + self.base
 
     @property

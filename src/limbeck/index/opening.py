@@ -12,6 +12,7 @@ from limbeck.index.compressed import CodeIndex
 from limbeck.index.engine import EngineIndex
 from limbeck.index.flat import Flat
 from limbeck.index.packages import PackageIndex
+from limbeck.index.sums import SumIndex
 
 
 class SavedIndex(Index, Protocol):
@@ -25,11 +26,12 @@ class SavedIndex(Index, Protocol):
         ...
 
 
-IndexKind: TypeAlias = type[CodeIndex] | type[EngineIndex] | type[PackageIndex] | type[Flat]
+IndexKind: TypeAlias = type[CodeIndex] | type[EngineIndex] | type[PackageIndex] | type[SumIndex] | type[Flat]
 KINDS: Mapping[str, IndexKind] = {  # `content["index"]` of a manifest
     "codes": CodeIndex,
     "engine": EngineIndex,
     "package": PackageIndex,
+    "sums": SumIndex,
     "flat": Flat,
 }
 

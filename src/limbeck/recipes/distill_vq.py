@@ -37,9 +37,6 @@ NEAR_UNIFORM = (
 )
 
 
-MOST_PASSES = 20  # over few queries, however few they are
-
-
 class NearUniformTeacher(UserWarning):
     """The teacher's soft-max says almost nothing at this temperature, so training would move nothing."""
 
@@ -94,9 +91,10 @@ class DistillVQ:
         """The fitted system. `folder` keeps checkpoints; a stopped run continues from them."""
         queries = self._training_queries(data)
         system = self._compose(data, self._started(data, start), queries)
-        steps = -(-len(queries) // self.batch_size)
-        schedule = Schedule(
-            epochs=max(self.epochs, min(-(-self.least_steps // steps), MOST_PASSES)),
+        schedule = Schedule.for_steps(
+            len(queries),
+            epochs=self.epochs,
+            least_steps=self.least_steps,
             batch_size=self.batch_size,
             patience=self.patience,
             seed=self.seed,

@@ -22,7 +22,6 @@ from limbeck.train.system import System, TrainingQueries
 from limbeck.train.unlabelled import dev_figure, teacher_lists, training_queries
 from limbeck.types import Floats, Reps, Rows
 
-MOST_PASSES = 20  # over few queries, however few they are
 TEMPERATURE_QUERIES = 1024  # whose top lists the temperature is drawn from
 TEMPERATURE_DEPTH = 200
 
@@ -152,9 +151,10 @@ def fitted(
     """
     if not system.train:
         return system
-    steps = -(-len(queries) // recipe.batch_size)
-    schedule = Schedule(
-        epochs=max(recipe.epochs, min(-(-recipe.least_steps // steps), MOST_PASSES)),
+    schedule = Schedule.for_steps(
+        len(queries),
+        epochs=recipe.epochs,
+        least_steps=recipe.least_steps,
         batch_size=recipe.batch_size,
         patience=recipe.patience,
         seed=recipe.seed,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
+MOST_PASSES = 20  # over few queries, however few they are
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
@@ -40,6 +42,15 @@ class Schedule:
             )
         if not 0 <= self.warm_up < 1:
             raise ConfigError(f"`warm_up` is a share of all steps, in [0, 1); found {self.warm_up}.")
+
+    @classmethod
+    def for_steps(
+        cls, queries: int, *, epochs: int, least_steps: int, batch_size: int, **more: Any
+    ) -> Schedule:
+        """So many epochs over the queries, or as many more as `least_steps` takes, MOST_PASSES at the most."""
+        an_epoch = -(-queries // batch_size)
+        enough = min(-(-least_steps // max(1, an_epoch)), MOST_PASSES)
+        return cls(epochs=max(epochs, enough), batch_size=batch_size, **more)
 
     def rate(self, step: int, steps: int) -> float:
         """The share of the learning rate that holds in `step` of `steps`."""

@@ -1,0 +1,141 @@
+"""Search over sums of codewords: a full scan by look-up tables, at the speed of product codes of the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.errors import CorruptArtefact, LimbeckError
+from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.ties import best_hits
+from limbeck.quantisers.faiss_io import code_scanner, codes_of, same
+from limbeck.quantisers.faiss_scan import faiss_threads, scan_all
+from limbeck.quantisers.sums import SumQuantiser
+from limbeck.storage import durable
+from limbeck.types import Codes, Floats, Hits, Reps
+
+QUERY_BLOCK = 1024  # each query is repeated M/S times for the scan: 24 KB at 16 bytes and 384 dimensions
+DESCRIPTION = "limbeck"
+SETTINGS = ("code_bytes", "slices", "metric")
+CODES, QUANTISER = "codes.npy", "quantiser.safetensors"
+
+
+class SumIndex:
+    """Search over codes that are summed: N·M bytes and the codewords, which all documents share.
+
+    A query costs M/S·256·d multiply-adds for its tables, and N·M look-ups.
+    """
+
+    def __init__(self, quantiser: SumQuantiser, codes: Codes, *, threads: int | None = None) -> None:
+        quantiser.check_codes(codes)
+        self.quantiser = quantiser
+        self.threads = threads
+        self._scanner = code_scanner(quantiser.as_product(), codes)
+
+    @property
+    def dim(self) -> int:
+        """d, the dimension of queries."""
+        return self.quantiser.dim
+
+    @property
+    def nbytes(self) -> int:
+        """Codes and every learned array; codewords that assign count only where they differ from those that score."""
+        parts = dict(self.quantiser.parts())
+        if same(parts["assign.codewords"], parts["score.codewords"]):
+            parts.pop("assign.codewords")
+        return len(self) * self.code_bytes + sum(array.nbytes for array in parts.values())
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of a document's code."""
+        return self.quantiser.code_bytes
+
+    @property
+    def codes(self) -> Codes:
+        """The codes as they were given, by row: a copy."""
+        return codes_of(self._scanner)[0]
+
+    def __len__(self) -> int:
+        return int(self._scanner.ntotal)
+
+    def search(
+        self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
+    ) -> Hits:
+        """The k best rows of each query, of the `allowed` ones; every effort is exhaustive here."""
+        checked_effort(effort)
+        queries = query_vectors(query, dim=self.dim)
+        wanted = hits_wanted(k, size=len(self))
+        mask = allowed_rows(allowed, size=len(self))
+        size = len(self) if mask is None else int(mask.sum())
+        parts = []
+        with faiss_threads(self.threads):
+            for start in range(0, max(1, len(queries)), QUERY_BLOCK):
+                turned = self.quantiser.rotate_vectors(queries[start : start + QUERY_BLOCK])
+                parts.append(self._search_block(self.quantiser.repeat(turned), wanted, size=size, mask=mask))
+        if len(parts) == 1:
+            return parts[0]
+        return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    def _search_block(self, repeated: Floats, k: int, *, size: int, mask: NDArray[np.bool_] | None) -> Hits:
+        return best_hits(
+            lambda numbers, depth: scan_all(
+                self._scanner, repeated[numbers], depth, metric="ip", allowed=mask
+            ),
+            queries=len(repeated),
+            k=k,
+            size=size,
+        )
+
+    def save(self, folder: Path) -> None:
+        """`codes.npy`, and `quantiser.safetensors` with every learned array and the codes' sha256."""
+        from safetensors.numpy import save
+
+        durable.make_folders(folder)
+        codes = io.BytesIO()
+        np.lib.format.write_array(codes, self.codes.codes, allow_pickle=False)
+        durable.write_file(folder / CODES, codes.getvalue())
+        described = {
+            "settings": {name: getattr(self.quantiser, name) for name in SETTINGS},
+            "codes_sha256": hashlib.sha256(codes.getvalue()).hexdigest(),
+        }
+        arrays = save(
+            dict(self.quantiser.parts()), metadata={DESCRIPTION: json.dumps(described, sort_keys=True)}
+        )
+        durable.write_file(folder / QUANTISER, arrays)
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int | None = None) -> Self:
+        """The index saved in the folder; refused unless its codes have the hash that was saved."""
+        raw, data = _bytes_of(folder / QUANTISER), _bytes_of(folder / CODES)
+        quantiser, expected = _quantiser_in(raw, folder / QUANTISER)
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise CorruptArtefact(f"{folder / CODES}: checksum mismatch; it is damaged or from another save.")
+        codes = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        return cls(quantiser, Codes(codes), threads=threads)
+
+
+def _quantiser_in(raw: bytes, path: Path) -> tuple[SumQuantiser, Any]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(raw)
+        header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        described = json.loads(header["__metadata__"][DESCRIPTION])
+        settings = {name: described["settings"][name] for name in SETTINGS}
+        return SumQuantiser(**settings).with_parts(arrays), described["codes_sha256"]
+    except (SafetensorError, ValueError, KeyError, TypeError, LimbeckError) as error:
+        raise CorruptArtefact(f"{path} cannot be read: {error}") from error
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise CorruptArtefact(f"{path} is missing.") from None
