@@ -14,6 +14,7 @@ from limbeck.cli.doctor import doctor
 from limbeck.cli.encode import encode
 from limbeck.cli.evaluate import evaluate
 from limbeck.cli.exchange import export_, import_
+from limbeck.cli.plan import plan
 from limbeck.cli.quickstart import quickstart
 from limbeck.cli.search import search
 from limbeck.cli.systems import systems
@@ -52,7 +53,7 @@ def _before(
 
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "See it work": {"quickstart": quickstart},
-    "Make": {"distil": distil, "build": build, "encode": encode},
+    "Make": {"plan": plan, "distil": distil, "build": build, "encode": encode},
     "Use": {"search": search, "export": export_, "import": import_},
     "Judge": {
         "evaluate": evaluate,

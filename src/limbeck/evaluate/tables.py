@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -38,7 +38,7 @@ def columns_of(report: Report, *, style: Style = "half_width", costs: Costs = "m
         found += _column(report, "all bytes", lambda row: _tenths(row.cost.bytes_per_document))
     found += [_measure_column(report, measure, style) for measure in report.measures]
     if costs == "all":
-        found += _column(report, "build s", lambda row: _short(row.cost.build_seconds))
+        found += _column(report, "build s", lambda row: short(row.cost.build_seconds))
     threads = _thread_counts(report)
     for count in threads if costs == "all" else threads[:1]:
         found += _speed_columns(report, count, costs)
@@ -53,7 +53,13 @@ def footnotes(report: Report) -> list[str]:
 
 def markdown(report: Report, *, style: Style = "half_width", costs: Costs = "main") -> str:
     """A GitHub table with aligned source, title above and footnotes below. Notes are taken as Markdown."""
-    columns = columns_of(report, style=style, costs=costs)
+    lines = markdown_grid(columns_of(report, style=style, costs=costs))
+    notes = "\n".join("- " + " ".join(note.split()) for note in footnotes(report))
+    return f"**{_escaped(report.title)}**\n\n{lines}\n" + (f"\n{notes}\n" if notes else "")
+
+
+def markdown_grid(columns: Sequence[Column]) -> str:
+    """Columns as a GitHub table, aligned in its source too."""
     grid = [[_escaped(cell) for cell in (column.heading, *column.cells)] for column in columns]
     widths = [max(3, *map(display_width, cells)) for cells in grid]
     padded = [
@@ -65,9 +71,7 @@ def markdown(report: Report, *, style: Style = "half_width", costs: Costs = "mai
         for column, width in zip(columns, widths, strict=True)
     ]
     head, *body = zip(*padded, strict=True)
-    lines = "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *body))
-    notes = "\n".join("- " + " ".join(note.split()) for note in footnotes(report))
-    return f"**{_escaped(report.title)}**\n\n{lines}\n" + (f"\n{notes}\n" if notes else "")
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *body))
 
 
 def rich_table(report: Report, *, style: Style = "half_width", costs: Costs = "main") -> Table:
@@ -134,14 +138,14 @@ def _speed_columns(report: Report, threads: int, costs: Costs) -> list[Column]:
     rate = _column(
         report,
         f"q/s, {label}",
-        lambda row: _short(found.queries_per_second) if (found := speed(row)) else None,
+        lambda row: short(found.queries_per_second) if (found := speed(row)) else None,
     )
     if costs == "main":
         return rate
     waits = _column(
         report,
         f"p50 / p99 ms, {label}",
-        lambda row: f"{_short(found.p50_ms)} / {_short(found.p99_ms)}" if (found := speed(row)) else None,
+        lambda row: f"{short(found.p50_ms)} / {short(found.p99_ms)}" if (found := speed(row)) else None,
     )
     return rate + waits
 
@@ -238,7 +242,7 @@ def _tenths(value: float | None) -> str | None:
     return None if value is None else f"{value:,.1f}"
 
 
-def _short(value: float | None) -> str | None:
+def short(value: float | None) -> str | None:
     """Three figures that count: 12,300  123  12.3  1.23  0.12."""
     if value is None:
         return None

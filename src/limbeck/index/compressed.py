@@ -62,6 +62,16 @@ class CodeIndex:
     @property
     def nbytes(self) -> int:
         """Codes, ids of list members and every learned array; parts that are equal count once."""
+        a_document = self.quantiser.code_bytes + (0 if self.quantiser.base is None else 8)
+        return len(self) * a_document + self.shared_bytes
+
+    @property
+    def shared_bytes(self) -> int:
+        """What does not grow with the documents: every learned array."""
+        return sum(array.nbytes for array in self.held_parts().values())
+
+    def held_parts(self) -> dict[str, NDArray[Any]]:
+        """The learned arrays by name; of parts that are equal only one, and the query map if there is one."""
         parts = dict(self.quantiser.parts())
         for copy, original in (
             ("routing", "base"),
@@ -70,14 +80,11 @@ class CodeIndex:
         ):
             if same(parts.get(copy), parts.get(original)):
                 parts.pop(copy, None)
-        stored = [*parts.values(), *([] if self.query_map is None else [self.query_map])]
-        a_document = self.quantiser.code_bytes + (0 if self.quantiser.base is None else 8)
-        return len(self) * a_document + sum(array.nbytes for array in stored)
+        return parts if self.query_map is None else {**parts, "query_map": self.query_map}
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of a document's code."""
-        return self.quantiser.code_bytes
+    def over(self, codes: Codes) -> Self:
+        """The same kind of index over other codes of the same quantiser."""
+        return type(self)(self.quantiser, codes, query_map=self.query_map, threads=self.threads)
 
     def __len__(self) -> int:
         return int(self._scanner.ntotal)

@@ -60,15 +60,19 @@ class FastScanIndex(CodeIndex):
     @property
     def nbytes(self) -> int:
         """Blocks of codes, ids of list members, codes by row where they are re-scored, and every learned array."""
-        is_listed = self.quantiser.base is not None
-        shared = super().nbytes - len(self) * (self.quantiser.code_bytes + 8 * is_listed)
-        by_row = 0 if self._by_row is None else self.quantiser.code_bytes + 8 * is_listed
-        return shared + block_bytes(self._scanner) + len(self) * (by_row + 8 * is_listed)
+        ids = 0 if self.quantiser.base is None else 8
+        by_row = 0 if self._by_row is None else self.quantiser.code_bytes + ids
+        return self.shared_bytes + block_bytes(self._scanner) + len(self) * (ids + by_row)
 
     @property
     def codes(self) -> Codes:
         """The codes as they were given, by row: a copy."""
         return codes_in_blocks(self._scanner)
+
+    def over(self, codes: Codes) -> Self:
+        return type(self)(
+            self.quantiser, codes, query_map=self.query_map, rescore=self.rescore, threads=self.threads
+        )
 
     @classmethod
     def open(cls, folder: Path, *, rescore: int | None = None, threads: int | None = None) -> Self:
