@@ -15,6 +15,8 @@ from limbeck.types import Floats
 if TYPE_CHECKING:
     from limbeck.index.engine import EngineIndex
 
+TRAINED_ON = 40  # documents for each dimension, of ITQ's rotation
+
 
 @dataclass(frozen=True, kw_only=True)
 class LSH:
@@ -79,6 +81,7 @@ class ITQ:
         bits, with_pca = 8 * self.code_bytes, True
         rotation = faiss.ITQTransform(documents.shape[1], bits, with_pca)
         rotation.itq.max_iter, rotation.itq.seed = self.iterations, self.seed
+        rotation.max_train_per_dim = TRAINED_ON  # faiss takes 10
         rotation.train(sample(documents, seed=self.seed))
         engine = through([rotation], bits_of(bits, code_bytes=self.code_bytes, seed=None))
         engine = filled(engine, documents)
