@@ -43,6 +43,48 @@ def test_build_needs_no_queries(run, vectors, tmp_path, method):
     assert all(len(query["answers"]) == 5 for query in all_lists)
 
 
+@pytest.mark.parametrize(
+    ("method", "flags"),
+    [
+        ("hnsw", ["--links", 8, "--store", "sq8"]),
+        ("RaBitQ", ["--bits", 2, "--lists", 4, "--refine", "sq8", "--factor", 2.5]),
+        ("pca-sq8", ["--bytes", 8, "--cut", "matryoshka"]),
+        ("lsh", ["--bytes", 4]),
+        ("ivf", ["--lists", 4, "--probes", "none"]),
+    ],
+)
+def test_build_makes_any_engine_by_name_with_its_own_flags(run, vectors, tmp_path, method, flags):
+    made = run(
+        *("build", "--corpus", vectors / "docs.npy", "--similarity", "dot", "--method", method, *flags),
+        *("--out", tmp_path / "i"),
+    )
+    assert made.exit_code == 0, made.stderr
+    assert method.lower().replace("-", "") in made.stdout.lower()
+    assert all(len(query["answers"]) == 5 for query in answers(run, tmp_path / "i", vectors, "--effort", 1))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--method", "hnws"], "'hnws' is not one of"),
+        (["--method", "hnsw", "--bytes", 8], "HNSW has none"),
+        (["--method", "ivf", "--lists", "many"], "'many'"),
+        (["--method", "rabitq", "--bits", "9"], "not one of 1, 2, 3, 4"),
+        (["--method", "lsh", "--refine", "zip"], "'zip' is not one of none, sq8"),
+        (["--method", "hnsw", "--links", "x"], "'x' is not a whole number"),
+        (["--method", "itq", "--bytes", 3], "Use 1..2"),
+    ],
+    ids=str,
+)
+def test_build_says_what_a_method_has(run, vectors, words, says, tmp_path):
+    made = run(
+        *("build", "--corpus", vectors / "docs.npy", "--similarity", "dot", "--out", tmp_path / "i", *words)
+    )
+    assert made.exit_code == 2
+    assert says in " ".join(made.stderr.replace("│", " ").split())
+    assert not (tmp_path / "i").exists()
+
+
 def test_export_and_import_keep_every_answer_and_score(run, index, vectors, tmp_path):
     exported = run("export", index, tmp_path / "plain.faiss", "--quiet")
     assert exported.exit_code == 0, exported.stderr
