@@ -150,6 +150,19 @@ def test_each_kind_of_negatives_is_what_its_name_says(data, start):
     assert isinstance(replace(SMALL, negatives="random")(data, start).negatives, Drawn)
 
 
+def test_the_drawn_temperature_is_a_share_of_the_teachers_spread_and_a_given_one_is_taken_as_it_is(
+    data, start
+):
+    def loss(**settings) -> torch.Tensor:
+        system = replace(SMALL, **settings)(data, start)
+        step = training_step(system, TrainingQueries(vectors=data.queries).batch(np.arange(16)))
+        return system.objective["docs"][1](step).detach()
+
+    exact = np.sort(data.queries @ data.documents.T, axis=1)[:, -200:]
+    spread = float(exact.std(axis=1).mean())
+    torch.testing.assert_close(loss(spread_share=0.5), loss(temperature=0.5 * spread), rtol=2e-2, atol=1e-3)
+
+
 def test_the_same_seed_gives_the_same_bytes(data, start):
     words = [SMALL.run(data, start).documents.codewords.detach() for _ in range(2)]
     assert torch.equal(words[0], words[1])

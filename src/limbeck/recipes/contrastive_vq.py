@@ -28,7 +28,7 @@ from limbeck.train.system import System
 class MoPQ:
     """Contrastive loss on quantised documents, with a soft-max that goes straight through the choice of codewords.
 
-    Trains: codewords, and a linear map of the query if asked.   Frozen: the document encoder, the rotation.
+    Trains: codewords, and a linear map of the query.   Frozen: the document encoder, the rotation.
     Claim:  better retrieval than codes trained for reconstruction, although their reconstruction is worse.
     Source: Xiao et al., EMNLP 2021; temperature 1, Adam 1e-3, batches of 500, in-batch negatives. Differs: the
             temperatures of loss and choice are drawn from the data; one machine, so no cross-device negatives.
@@ -41,9 +41,9 @@ class MoPQ:
     choice_temperature: float | None = None  # of the choice; None = mean error of a part; published: 1
     hard_negatives: int = 0  # for each query, drawn from the top 200 of the index at the start
     made_queries: float = 0.0  # share of the training queries made from documents
-    learn_query_map: bool = False
+    learn_query_map: bool = True
     codeword_rate: float = 0.01  # Adam's step relative to the root mean square of the codewords
-    query_rate: float = 0.001
+    query_rate: float = 0.0001
     epochs: int = 3  # passes over the training queries, or more where these are few:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 256
@@ -81,7 +81,7 @@ class MoPQ:
 class ContrastVQ:
     """MoPQ for coarse lists and codes together: the contrastive loss on the lists' centroids and on the codes.
 
-    Trains: codewords and base centroids, which also choose the lists; a linear map of the query if asked.
+    Trains: codewords and base centroids, which also choose the lists; a linear map of the query.
     Frozen: the document encoder, the rotation, list assignment.
     Claim:  the strongest baseline of Distill-VQ: above JPQ, RepCONC and Poeem over the same lists.
     Source: Xiao et al., SIGIR 2022, table 2 (MoPQ); staoxiao/LibVQ loss_method='contras': cross-entropy on exact,
@@ -96,10 +96,10 @@ class ContrastVQ:
     choice_temperature: float | None = None  # of the choice; None = mean error of a part; published: 1
     hard_negatives: int = 1  # for each query, drawn from the top 200 of the index at the start
     made_queries: float = 0.0  # share of the training queries made from documents
-    learn_query_map: bool = False
+    learn_query_map: bool = True
     codeword_rate: float = 0.01  # Adam's step relative to the root mean square of the codewords
     base_rate: float = 0.01  # likewise
-    query_rate: float = 0.001
+    query_rate: float = 0.0001
     epochs: int = 3  # passes over the training queries, or more where these are few:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 256
@@ -144,7 +144,7 @@ class ContrastVQ:
 class DPQ:
     """Differentiable product quantisation: keys choose, values are chosen ("sx"), or one set does both ("vq").
 
-    Trains: keys and values, or codewords; a linear map of the query if asked.
+    Trains: keys and values, or codewords; a linear map of the query.
     Frozen: the document encoder, the rotation.
     Claim:  below JPQ at equal bytes; ranking-trained codewords above reconstruction-trained ones.
     Source: Chen, Li and Sun, ICML 2020; chentingpc/dpq_embedding_compression kd_quantizer.py (tau 1, alpha 1, beta 0);
@@ -160,9 +160,9 @@ class DPQ:
     temperature: float | None = None  # of the loss; None = the spread of the teacher's scores; published: 1
     choice_temperature: float | None = None  # tau; None = mean squared error of a part; published: 1
     made_queries: float = 0.0  # share of the training queries made from documents
-    learn_query_map: bool = False
-    codeword_rate: float = 0.01  # Adam's step relative to the codewords' root mean square; keys too
-    query_rate: float = 0.001
+    learn_query_map: bool = True
+    codeword_rate: float = 0.003  # Adam's step relative to the codewords' root mean square; keys too
+    query_rate: float = 0.0001
     epochs: int = 3  # passes over the training queries, or more where these are few:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 256
@@ -216,7 +216,7 @@ class Poeem:
     made_queries: float = 0.0  # share of the training queries made from documents
     learn_query_map: bool = True
     codeword_rate: float = 0.003  # Adam's step relative to the root mean square of the codewords
-    query_rate: float = 0.001
+    query_rate: float = 0.0001
     epochs: int = 3  # passes over the training queries, or more where these are few:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 128

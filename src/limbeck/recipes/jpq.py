@@ -55,11 +55,12 @@ class JPQ:
     top_k: int = 200  # documents that are mined for a query (loss_neg_topK)
     lambda_cut: int = 200  # ranks beyond it are worth nothing; 200 for passages, 10 for documents
     positives: Literal["auto", "labels", "teacher"] = "auto"  # auto: labels, else the teacher's first
-    temperature: float | None = None  # None = the spread of the teacher's scores; published: 1
+    temperature: float | None = None  # None = a share of the spread of the teacher's scores; published: 1
+    spread_share: float = 0.25  # that share: lower looks at the very top, and costs overlap
     made_queries: float = 0.0  # share of the training queries made from documents
-    codeword_rate: float = 0.03  # Adam's step relative to the root mean square of the codewords
-    query_rate: float = 0.001
-    epochs: int = 3  # published: 6, of which the first two give nearly all
+    codeword_rate: float = 0.003  # Adam's step relative to the root mean square of the codewords
+    query_rate: float = 0.0001
+    epochs: int = 2  # published: 6, of which the first two give nearly all
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 32
     patience: int = 2
@@ -95,7 +96,7 @@ class JPQ:
             query=query,
             documents=documents,
             negatives=self._negatives(query, documents, labels),
-            objective=self._objective(temperature_of(self, data, queries)),
+            objective=self._objective(self._temperature(data, queries)),
             index=code_index,
         )
         rate = self.codeword_rate if self.train_codewords else 0.0
@@ -106,6 +107,10 @@ class JPQ:
                 "Hint: leave one of `train_codewords` and `learn_query_map` on; the reconstruction loss has no query."
             )
         return replace(system, train=rates)
+
+    def _temperature(self, data: VectorData, queries: Floats) -> float:
+        share = self.spread_share if self.temperature is None else 1.0
+        return share * temperature_of(self, data, queries)
 
     def _negatives(self, query: GivenQueries, documents: CodeBank, labels: Labels) -> Negatives:
         if self.negatives == "random":
