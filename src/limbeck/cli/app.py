@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from limbeck.cli.autopsy import autopsy
 from limbeck.cli.compare import compare
 from limbeck.cli.compress import build, distil
 from limbeck.cli.doctor import doctor
@@ -57,6 +58,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Use": {"search": search, "export": export_, "import": import_},
     "Judge": {
         "evaluate": evaluate,
+        "autopsy": autopsy,
         "compare": compare,
         "verify": verify,
         "doctor": doctor,

@@ -78,7 +78,7 @@ def evaluate(
         raise ConfigError(
             "this index was made from vectors; only one with a query encoder can be evaluated on text."
         )
-    _refuse_other_corpus(searcher, dataset)
+    refuse_other_corpus(searcher, dataset)
     queries, qrels = dataset.split(split)
     labels = qrels.rows(queries.ids, dataset.corpus.ids)
     vectors = searcher.encoder.encode(queries.texts, side="query").flat
@@ -137,7 +137,8 @@ def _exact(
     return judge(index, vectors, labels, exact=None, code_bytes=4 * documents.shape[1], measures=measures)
 
 
-def _refuse_other_corpus(searcher: Searcher, dataset: Dataset) -> None:
+def refuse_other_corpus(searcher: Searcher, dataset: Dataset) -> None:
+    """Raises DataError where the data set is not the one that was indexed."""
     indexed = searcher.manifest.content.get("data", {}).get("fingerprint")
     if indexed and indexed != dataset.corpus.fingerprint:
         raise DataError(
