@@ -272,7 +272,7 @@ class RepCONC:
     made_queries: float = 0.0  # share of the training queries made from documents
     learn_query_map: bool = True
     codeword_rate: float = 0.01  # Adam's step relative to the root mean square of the codewords
-    query_rate: float = 0.001
+    query_rate: float = 0.0003
     epochs: int = 1  # passes over the training queries, or more where these are few:
     least_steps: int = 100  # each takes as long as twenty of the others': Sinkhorn, and many documents
     batch_size: int = 128
