@@ -17,7 +17,7 @@ def test_one_recipe_comes_with_its_constants_however_it_is_spelt(run):
 
 
 def test_an_unknown_recipe_is_answered_with_those_there_are(run):
-    shown = run("systems", "jpq")
+    shown = run("systems", "nonesuch")
     assert shown.exit_code == 2
     assert "DistillVQ" in shown.stderr
 

@@ -51,6 +51,7 @@ def test_build_needs_no_queries(run, vectors, tmp_path, method):
         ("pca-sq8", ["--bytes", 8, "--cut", "matryoshka"]),
         ("lsh", ["--bytes", 4]),
         ("ivf", ["--lists", 4, "--probes", "none"]),
+        ("scannvq", ["--bytes", 2, "--rotate", "no"]),
     ],
 )
 def test_build_makes_any_engine_by_name_with_its_own_flags(run, vectors, tmp_path, method, flags):
@@ -73,6 +74,7 @@ def test_build_makes_any_engine_by_name_with_its_own_flags(run, vectors, tmp_pat
         (["--method", "lsh", "--refine", "zip"], "'zip' is not one of none, sq8"),
         (["--method", "hnsw", "--links", "x"], "'x' is not a whole number"),
         (["--method", "itq", "--bytes", 3], "Use 1..2"),
+        (["--method", "scannvq", "--rotate", "perhaps"], "'perhaps' is not true or false"),
     ],
     ids=str,
 )

@@ -39,7 +39,7 @@ CODES = [
     Binary(rescore="none"),
     Binary(rescore="sq8"),
     RaBitQ(),
-    RaBitQ(bits=3, query_bits=8),
+    RaBitQ(bits=3, query_bits=0),
     RaBitQ(bits=4, lists=16),
     RaBitQ(bits=1, lists=16, refine="sq8"),
     SQ8(),

@@ -32,6 +32,9 @@ HELP: Mapping[str, str] = {  # where the name says it to a reader of the source,
 }
 
 
+_TRUTH = {"true": True, "yes": True, "false": False, "no": False}
+
+
 def with_recipe(recipe: RecipeSource) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replaces the parameter `constants` of a verb by an option for each constant of the recipe."""
 
@@ -98,9 +101,9 @@ def _value(field: RecipeField, text: str) -> Any:
             return extras["parser"](text)
         if get_origin(field.type) is Literal:
             return _choice(get_args(field.type))(text)
-        return annotation(text)
-    except ValueError:
-        wanted = "a whole number" if annotation is int else "a number"
+        return _TRUTH[text.lower()] if annotation is bool else annotation(text)
+    except (ValueError, KeyError):
+        wanted = {int: "a whole number", float: "a number"}.get(annotation, "true or false")
         raise typer.BadParameter(f"{text!r} is not {wanted}.", param_hint=_flag(field.name)) from None
     except typer.BadParameter as error:
         raise typer.BadParameter(error.message, param_hint=_flag(field.name)) from None
@@ -111,15 +114,26 @@ def _text_parameter(name: str, owners: Sequence[RecipeSource], *, total: int) ->
     text = escape(HELP.get(name) or next(helps, ""))
     if len(owners) < total:
         text += f" ({', '.join(recipe.name for recipe in owners)})"
+    same = [field for recipe in owners for field in recipe.fields if field.name == name]
+    kinds = dict.fromkeys(word for field in same for word in _words(field))
     option = typer.Option(
         *NAMES.get(name, (_flag(name),)),
         help=text,
+        metavar="|".join(kinds),
         rich_help_panel="Constants; left out, they are the method's own (`limbeck systems NAME`)",
         show_default=False,
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
     )
+
+
+def _words(field: RecipeField) -> list[str]:
+    """What the text of an option may be, for its help."""
+    if get_origin(field.type) is Literal:
+        return [str(choice) for choice in get_args(field.type)]
+    names = {int: "INTEGER", float: "FLOAT", bool: "true|false", NoneType: "none"}
+    return [names.get(member, "TEXT") for member in (get_args(field.type) or (field.type,))]
 
 
 def _flag(name: str) -> str:

@@ -133,7 +133,7 @@ class RaBitQ:
     """
 
     bits: Literal[1, 2, 3, 4] = 1  # of each dimension
-    query_bits: int = 0  # of each dimension of a query in the first scan; 0 = floats
+    query_bits: int = 8  # of each dimension of a query in the first scan; 0 = floats, a hundred times slower
     lists: int | None = None  # coarse lists; None = one scan over all codes
     refine: Literal["none", "sq8", "fp16", "float"] = "none"  # vectors of a second look
     factor: float = 4.0  # candidates of the second look for each hit
