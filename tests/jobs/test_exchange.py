@@ -97,3 +97,20 @@ def test_vectors_of_another_width_or_metric_are_refused(codebook, tmp_path):
     corpus = Vectors(Ids.from_iterable("ab"), np.ones((2, 8), dtype="f4"))
     with pytest.raises(ConfigError, match="found width 8 compared by 'ip'"):
         import_codebook(codebook[0], tmp_path / "k", corpus, similarity="dot", progress=False)
+
+
+def test_sums_of_codewords_go_out_and_in_as_well(tmp_path):
+    from limbeck.jobs.make import distil
+    from limbeck.recipes.limbeck import Limbeck
+    from limbeck.testing import clustered
+
+    pytest.importorskip("torch")
+    values = clustered(600, 16, seed=0)
+    corpus = Vectors(Ids.from_iterable(map(str, range(600))), values)
+    recipe = Limbeck(code_bytes=4, top_k=20, sample=10, epochs=1, least_steps=1)
+    first = distil(corpus, out=tmp_path / "i", recipe=recipe, similarity="dot", progress=False)
+    path = export_codebook(tmp_path / "i", tmp_path / "codebook.safetensors")
+    second = import_codebook(path, tmp_path / "j", corpus, similarity="dot", progress=False)
+    before, after = (found.search_vectors(values[:30], 10) for found in (first, second))
+    assert np.array_equal(before.ids, after.ids)
+    assert np.array_equal(before.scores, after.scores)

@@ -27,9 +27,7 @@ def autopsy(
         str | None,
         typer.Option(help="The model that made the index: folder or hub name. MiniLM when left out."),
     ] = None,
-    fast_scan: Annotated[
-        bool, typer.Option("--fast-scan", help="Search 4-bit codes by fast scan, to see what rounding costs.")
-    ] = False,
+    fast_scan: Annotated[bool, typer.Option("--fast-scan", help="Search 4-bit codes by fast scan.")] = False,
     most: Annotated[int, typer.Option(min=1, help="Most queries to look at.")] = 1000,
     out: Annotated[
         Path | None, typer.Option(help="A folder for autopsy.json (every lost document) and autopsy.png.")

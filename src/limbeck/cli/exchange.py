@@ -144,7 +144,7 @@ def _import_codebook(
 def _show(searcher: Searcher, out: Path) -> None:
     asks = '"a question"' if searcher.encoder else "--vectors QUERIES.npy"
     screen.results().print(
-        f"{out}: {len(searcher):,} documents, {searcher.codes.quantiser.code_bytes} bytes a code.\n"
+        f"{out}: {len(searcher):,} documents, {searcher.index.code_bytes} bytes a code.\n"
         f"Next: limbeck search {out} {asks}",
         soft_wrap=True,
         markup=False,

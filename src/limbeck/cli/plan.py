@@ -48,8 +48,8 @@ def plan(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Designs to try, by comma: exact, pq, opq, distil, fast-scan, ivf-distil, residual, rabitq, sq8, "
-            "hnsw. Without residual and hnsw when left out."
+            help="Designs to try, by comma: exact, pq, opq, distil, fast-scan, ivf-distil, limbeck, residual, "
+            "rabitq, sq8, hnsw. Without residual and hnsw when left out."
         ),
     ] = None,
     code_bytes: Annotated[

@@ -60,6 +60,11 @@ class CodeIndex:
         return self.quantiser.dim
 
     @property
+    def code_bytes(self) -> int:
+        """Bytes of a document's code; ids of list members and what documents share not counted."""
+        return self.quantiser.code_bytes
+
+    @property
     def nbytes(self) -> int:
         """Codes, ids of list members and every learned array; parts that are equal count once."""
         a_document = self.quantiser.code_bytes + (0 if self.quantiser.base is None else 8)

@@ -34,6 +34,8 @@ def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:
         what = str(error).partition("\n\n")[0]
         raise CorruptArtefact(f"{folder / 'quantiser.safetensors'} cannot be read: {what}") from error
     quantiser = codebook.quantiser
+    if not isinstance(quantiser, ProductQuantiser):
+        raise CorruptArtefact(f"{folder / 'quantiser.safetensors'} holds another kind of codebook.")
     if hashlib.sha256(data).hexdigest() != expected:
         raise CorruptArtefact(
             f"{folder / 'index.faiss'}: checksum mismatch; it is damaged or from another save."

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 CODE_BYTES = (8, 16, 32)
 EFFORTS = (0.05, 0.1, 0.25)  # shares of the lists
-VERBS = {"PQ": "build --method pq", "OPQ": "build", "DistillVQ": "distil"}  # recipes that have a verb
+VERBS = {"OPQ": "build", "DistillVQ": "distil"}  # others are built by `limbeck build --method`
+BY_CALL = ("Limbeck",)  # recipes that learn from queries and have no verb: a line of Python builds them
 FLAGS = {"code_bytes": "bytes"}
 
 
@@ -58,6 +59,7 @@ def families() -> dict[str, Family]:
     """All lines, by name."""
     from limbeck.recipes.compress import OPQ, PQ
     from limbeck.recipes.engines import HNSW
+    from limbeck.recipes.limbeck import Limbeck
     from limbeck.recipes.rivals import SQ8, ResidualVQ
 
     def additive(size: int, _: int) -> Design:
@@ -74,6 +76,7 @@ def families() -> dict[str, Family]:
         Family("distil", _distilled),
         Family("fast-scan", _fast_scanned),
         Family("ivf-distil", _distilled_lists),
+        Family("limbeck", lambda size, _: Design(method="Limbeck", recipe=Limbeck(code_bytes=size))),
         Family("residual", additive, by_default=False),
         Family("rabitq", _rabitq, "fixed"),
         Family(
@@ -112,13 +115,13 @@ def command(design: Design, *, effort: float | None, source: str, queries: str =
     name = type(design.recipe).__name__
     given = {f.name: getattr(design.recipe, f.name) for f in fields(design.recipe)}
     changed = {f.name: given[f.name] for f in fields(design.recipe) if _is_said(f, given[f.name])}
-    if name not in VERBS:
+    if name in BY_CALL:
         words = ", ".join(f"{key}={value!r}" for key, value in changed.items())
-        built = f"{name}({words}).run(data).build()"
-        return built + (f".search(q, 10, effort={effort:g})" if effort is not None else "")
+        return f"{name}({words}).run(data).build()"
     flags = " ".join(f"--{FLAGS.get(key, key).replace('_', '-')} {value}" for key, value in changed.items())
     asked = f" --queries {queries}" if queries and name == "DistillVQ" else ""
-    built = f"limbeck {VERBS[name]} --corpus {source}{asked} --out INDEX {flags}".rstrip()
+    verb = VERBS.get(name, f"build --method {name.lower()}")
+    built = f"limbeck {verb} --corpus {source}{asked} --out INDEX {flags}".rstrip()
     if effort is not None:
         return f"{built}; limbeck search INDEX --effort {effort:g}"
     return f"{built}; {design.opened_by}" if design.opened_by else built

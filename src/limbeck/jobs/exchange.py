@@ -13,10 +13,13 @@ from limbeck.errors import ConfigError, DataError
 from limbeck.index.compressed import CodeIndex
 from limbeck.index.document_store import FILE as DOCUMENTS
 from limbeck.index.document_store import DocumentStore
+from limbeck.index.opening import kind_of
 from limbeck.index.store import publish
+from limbeck.index.sums import SumIndex
 from limbeck.jobs.material import CorpusLike, Similarity, gather
 from limbeck.quantisers.codebook_file import open_codebook, save_codebook
 from limbeck.quantisers.faiss_io import faiss_bytes, from_faiss, read_faiss
+from limbeck.quantisers.sums import SumQuantiser
 from limbeck.retrieve import Searcher
 from limbeck.storage.durable import write_file
 
@@ -68,8 +71,11 @@ def export_codebook(folder: Path | str, out: Path | str) -> Path:
 
     raises  StorageError where nothing can be written
     """
-    index = Searcher.open(folder).codes
-    save_codebook(Path(out), index.quantiser, query_map=index.query_map)
+    searcher = Searcher.open(folder)
+    if isinstance(searcher.index, SumIndex):
+        save_codebook(Path(out), searcher.index.quantiser)
+    else:
+        save_codebook(Path(out), searcher.codes.quantiser, query_map=searcher.codes.query_map)
     return Path(out)
 
 
@@ -101,7 +107,11 @@ def import_codebook(
             f"{documents.shape[1]} compared by {material.vectors.metric!r}.\n\n"
             "Hint: encode the corpus with the model that the codebook was learnt for."
         )
-    index = CodeIndex(quantiser, quantiser.encode(documents), query_map=codebook.query_map)
+    index = (
+        SumIndex(quantiser, quantiser.encode(documents))
+        if isinstance(quantiser, SumQuantiser)
+        else CodeIndex(quantiser, quantiser.encode(documents), query_map=codebook.query_map)
+    )
     data = {"name": material.name, "fingerprint": material.fingerprint, "documents": len(material.ids)}
     encoder = material.encoder.fingerprint.to_json() if material.encoder else None
     save(out, index, material, _content(index, file=Path(path), data=data, encoder=encoder))
@@ -120,11 +130,15 @@ def _published(index: CodeIndex, names: Ids, out: Path, *, file: Path, data: Map
 
 
 def _content(
-    index: CodeIndex, *, file: Path, data: Mapping[str, Any], encoder: Mapping[str, Any] | None
+    index: CodeIndex | SumIndex,
+    *,
+    file: Path,
+    data: Mapping[str, Any],
+    encoder: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What the manifest says of an index that was not made by a recipe."""
     return {
-        "index": "codes",
+        "index": kind_of(index),
         "recipe": {"name": "imported", "constants": {"file": file.name}},
         "data": dict(data),
         "encoder": encoder,

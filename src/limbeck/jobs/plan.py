@@ -5,6 +5,7 @@ Letters: n documents of the sample, N planned documents, L coarse lists.
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from limbeck.errors import ConfigError, MissingExtra
 from limbeck.evaluate import Interval, interval, measure_search, overlap, paired_interval, score_hits
 from limbeck.index.compressed import CodeIndex
 from limbeck.index.flat import Flat
+from limbeck.index.opening import SavedIndex
+from limbeck.index.sums import SumIndex
 from limbeck.jobs.designs import CODE_BYTES, Design, at_lists, command, designs
 from limbeck.jobs.material import CorpusLike, QueriesLike, Similarity
 from limbeck.jobs.plan_report import Constraints, Measure, Plan, Planned
@@ -26,7 +29,6 @@ from limbeck.quantisers.coarse import default_lists
 from limbeck.types import Codes, Hits, Reps
 
 if TYPE_CHECKING:
-    from limbeck.contracts import Index
     from limbeck.encoders.sentence import SentenceEncoder
     from limbeck.train.system import System
 
@@ -119,7 +121,7 @@ class Trial:
         self.sample, self.wanted, self.seconds = sample, wanted, seconds
         self.source, self.queries = names
         self._built: dict[str, Built] = {}
-        self._small: dict[str, Index] = {}
+        self._small: dict[str, SavedIndex] = {}
         self._flat = Flat(sample.data.documents, metric=sample.data.metric)
         self._exact = self._flat.search(Reps.single(sample.judged), 2 * DEPTH)
 
@@ -128,12 +130,12 @@ class Trial:
         index, seconds = self._index(design)
         return [self._row(design, index, seconds, effort) for effort in design.efforts]
 
-    def _index(self, design: Design) -> tuple[Index, float]:
+    def _index(self, design: Design) -> tuple[SavedIndex, float]:
         if design.recipe is None:
             return self._flat, 0.0
         made = self._system(design)
         started = time.perf_counter()
-        index = made.system.build()
+        index: Any = made.system.build()
         if design.opened is not None:
             index = design.opened(index)
         return index, made.seconds + time.perf_counter() - started
@@ -145,20 +147,21 @@ class Trial:
             return self._built[key]
         start = None if design.start is None else self._system(Design(method="start", recipe=design.start))
         started = time.perf_counter()
-        options: dict[str, Any] = {} if start is None else {"progress": False}
+        learns = "progress" in inspect.signature(design.recipe.run).parameters
+        options: dict[str, Any] = {"progress": False} if learns else {}
         system = design.recipe.run(self.sample.data, None if start is None else start.system, **options)
         seconds = time.perf_counter() - started + (0.0 if start is None else start.seconds)
         self._built[key] = Built(system, seconds)
         return self._built[key]
 
-    def _row(self, design: Design, index: Index, seconds: float, effort: float | None) -> Planned:
+    def _row(self, design: Design, index: SavedIndex, seconds: float, effort: float | None) -> Planned:
         planned, lists = self.wanted.documents, _lists_at(design, self.wanted.documents)
         hits = index.search(Reps.single(self.sample.judged), DEPTH, effort=effort)
         ms = self._milliseconds(index, effort)
         size = planned_bytes(design, index, planned)
         return Planned(
             method=design.method,
-            code_bytes=_code_bytes(index),
+            code_bytes=index.code_bytes,
             lists=lists,
             probes=None if lists is None or effort is None else max(1, math.ceil(effort * lists - 1e-9)),
             refinement=design.refinement,
@@ -190,14 +193,14 @@ class Trial:
         difference = paired_interval(found, exact)
         return Interval(*(1 + part / whole for part in (difference.mean, difference.low, difference.high)))
 
-    def _milliseconds(self, index: Index, effort: float | None) -> float:
+    def _milliseconds(self, index: SavedIndex, effort: float | None) -> float:
         speeds = measure_search(
             index, self.sample.judged, k=DEPTH, threads=(1,), seconds=self.seconds, effort=effort
         )
         return speeds[0].p50_ms
 
     def _milliseconds_at(
-        self, documents: int, design: Design, index: Index, ms: float, effort: float | None
+        self, documents: int, design: Design, index: SavedIndex, ms: float, effort: float | None
     ) -> float:
         """A straight line through the times over few documents and over the sample; a logarithm for graphs."""
         if design.is_graph:
@@ -206,7 +209,7 @@ class Trial:
         slope = max(0.0, ms - self._milliseconds(few, effort)) / max(1, len(index) - len(few))
         return ms + slope * (documents - len(index))
 
-    def _fewer(self, design: Design, index: Index) -> Index:
+    def _fewer(self, design: Design, index: SavedIndex) -> SavedIndex:
         """The same over few documents: the first codes of an index of ours; an engine built again over a quarter."""
         vectors = self.sample.data.documents
         if isinstance(index, Flat):
@@ -214,6 +217,8 @@ class Trial:
         if isinstance(index, CodeIndex):
             codes, lists = index.codes.codes[:SMALL], index.codes.lists
             return index.over(Codes(codes, None if lists is None else lists[:SMALL]))
+        if isinstance(index, SumIndex):
+            return SumIndex(index.quantiser, Codes(index.codes.codes[:SMALL]))
         key = repr(design.recipe)
         if key not in self._small:
             part = replace(self.sample.data, documents=np.asarray(vectors[: len(vectors) // 4]))
@@ -221,7 +226,7 @@ class Trial:
         return self._small[key]
 
 
-def planned_bytes(design: Design, index: Index, documents: int) -> float:
+def planned_bytes(design: Design, index: SavedIndex, documents: int) -> float:
     """What the index of a design would take over so many documents, worked out from the one at hand.
 
     Codes and ids grow with the documents, centroids with the lists (√N of them); the rest is shared.
@@ -233,16 +238,18 @@ def planned_bytes(design: Design, index: Index, documents: int) -> float:
     return a_document * documents + shared + of_lists * ((lists or 0) - (design.lists or 0))
 
 
-def _shared_bytes(design: Design, index: Index) -> float:
+def _shared_bytes(design: Design, index: SavedIndex) -> float:
     """What all documents share, besides lists."""
     if isinstance(index, Flat):
         return 0.0
     if isinstance(index, CodeIndex):
         return index.shared_bytes - _list_bytes(design, index)
+    if isinstance(index, SumIndex):
+        return float(index.nbytes - len(index) * index.code_bytes)
     return float(design.shared_bytes(index.dim)) if design.shared_bytes is not None else 0.0
 
 
-def _list_bytes(design: Design, index: Index) -> float:
+def _list_bytes(design: Design, index: SavedIndex) -> float:
     """Centroids: as many arrays as an index of ours holds, one in an engine."""
     if not isinstance(index, CodeIndex):
         return 4.0 * (design.lists or 0) * index.dim
@@ -254,12 +261,6 @@ def _list_bytes(design: Design, index: Index) -> float:
 
 def _lists_at(design: Design, documents: int) -> int | None:
     return None if design.lists is None else default_lists(documents)
-
-
-def _code_bytes(index: Index) -> int:
-    if isinstance(index, CodeIndex):
-        return index.quantiser.code_bytes
-    return int(getattr(index, "code_bytes", 4 * index.dim))
 
 
 def _counted(tried: Sequence[Design], *, progress: bool) -> Any:

@@ -15,31 +15,36 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from limbeck.errors import DataError, LimbeckError, VersionMismatch
 from limbeck.quantisers.product import ProductQuantiser
+from limbeck.quantisers.sums import SumQuantiser
 from limbeck.storage import durable
 from limbeck.types import Floats
 
 DESCRIPTION = "limbeck"
 QUERY_MAP = "query_map"
-KIND = "product"
-SETTINGS = ("code_bytes", "bits", "metric", "by_residual")
+AnyQuantiser: TypeAlias = ProductQuantiser | SumQuantiser
+KINDS: Mapping[str, tuple[type[ProductQuantiser] | type[SumQuantiser], tuple[str, ...]]] = {
+    "product": (ProductQuantiser, ("code_bytes", "bits", "metric", "by_residual")),
+    "sums": (SumQuantiser, ("code_bytes", "slices", "metric")),
+}
+FIRST_KIND = "product"  # of files that do not say
 
 
 @dataclass(frozen=True, slots=True)
 class Codebook:
     """A fitted quantiser without any documents."""
 
-    quantiser: ProductQuantiser
+    quantiser: AnyQuantiser
     query_map: Floats | None = None  # [d, d] what queries pass before the rotation, q @ query_map.T
     description: Mapping[str, Any] | None = None  # the header as it was found
 
 
-def save_codebook(path: Path, quantiser: ProductQuantiser, *, query_map: Floats | None = None) -> None:
+def save_codebook(path: Path, quantiser: AnyQuantiser, *, query_map: Floats | None = None) -> None:
     """Writes the file in one step. Equal quantisers make equal bytes."""
     quantiser.rotate_vectors(np.empty((0, quantiser.dim), np.float32))  # refuses one that is not fitted
     durable.write_file(path, codebook_bytes(quantiser, query_map=query_map))
@@ -58,7 +63,7 @@ def open_codebook(path: Path) -> Codebook:
 
 
 def codebook_bytes(
-    quantiser: ProductQuantiser, *, query_map: Floats | None, more: Mapping[str, Any] | None = None
+    quantiser: AnyQuantiser, *, query_map: Floats | None, more: Mapping[str, Any] | None = None
 ) -> bytes:
     """The content of such a file; `more` joins kind and settings in the header."""
     from safetensors.numpy import save
@@ -66,8 +71,9 @@ def codebook_bytes(
     arrays = {name: np.ascontiguousarray(array) for name, array in quantiser.parts().items()}
     if query_map is not None:
         arrays[QUERY_MAP] = np.ascontiguousarray(query_map)
-    settings = {name: getattr(quantiser, name) for name in SETTINGS}
-    described = {"kind": KIND, "settings": settings, **(more or {})}
+    kind = next(name for name, (made, _) in KINDS.items() if isinstance(quantiser, made))
+    settings = {name: getattr(quantiser, name) for name in KINDS[kind][1]}
+    described = {"kind": kind, "settings": settings, **(more or {})}
     # one key: safetensors writes several in an order of its own, and equal quantisers would differ in their bytes
     return bytes(save(arrays, metadata={DESCRIPTION: json.dumps(described, sort_keys=True)}))
 
@@ -81,19 +87,20 @@ def codebook_in(raw: bytes) -> Codebook:
         arrays = load(raw)
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
         described = json.loads(header["__metadata__"][DESCRIPTION])
-        settings = {name: described["settings"][name] for name in SETTINGS}
+        kind, settings = str(described.get("kind", FIRST_KIND)), dict(described["settings"])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"is no codebook of Limbeck: {type(error).__name__} {error}.\n\n"
             "Hint: `limbeck export INDEX codebook.safetensors` writes one; a faiss file goes to `limbeck import`."
         ) from error
-    if described.get("kind", KIND) != KIND:
-        raise VersionMismatch(f"holds a codebook of kind {described['kind']!r}; this build reads {KIND!r}.")
+    if kind not in KINDS:
+        raise VersionMismatch(f"holds a codebook of kind {kind!r}; this build reads {sorted(KINDS)}.")
     query_map = arrays.pop(QUERY_MAP, None)
     try:
-        quantiser = ProductQuantiser(**settings).with_parts(arrays)
+        made, names = KINDS[kind]
+        quantiser = made(**{name: settings[name] for name in names}).with_parts(arrays)
         return Codebook(quantiser, _checked_map(query_map, quantiser.dim), described)
-    except (LimbeckError, ValueError, TypeError) as error:
+    except (LimbeckError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"holds parts that do not fit together: {error}") from error
 
 
