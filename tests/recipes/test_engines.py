@@ -1,7 +1,6 @@
 import importlib.util
 from dataclasses import replace
 
-import faiss
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from limbeck.index.engine_search import innermost
 from limbeck.index.opening import kind_of, open_index
 from limbeck.jobs.make import Recipe, distil, with_code_bytes
 from limbeck.quantisers.faiss_build import first_dimensions, principal_axes, random_rotation
+from limbeck.quantisers.itq import learn_cube_rotation
 from limbeck.recipes.bit_codes import ITQ, LSH, Binary, RaBitQ
 from limbeck.recipes.engines import HNSW, HNSWOPQ, IMI, IVF, IVFOPQ
 from limbeck.recipes.packages import HNSWLib, RandomHyperplaneForest, ScaNN
@@ -186,16 +186,27 @@ def test_more_bits_tell_angles_better(small, queries):
 
 
 def test_the_rotation_of_itq_is_orthogonal_and_its_loss_never_rises(small):
-    losses = []
-    for iterations in (0, 1, 2, 4, 8, 16, 32):
-        index = ITQ(code_bytes=2, iterations=iterations).run(small).build()
-        chain = faiss.downcast_index(index.engine).chain
-        step = faiss.downcast_VectorTransform(chain.at(0))
-        rotation = faiss.vector_to_array(step.itq.A).reshape(16, 16)
-        assert np.allclose(rotation @ rotation.T, np.eye(16), atol=1e-5)
-        turned = step.apply(small.documents).astype(np.float64)
-        losses.append(np.square(np.where(turned > 0, 1, -1) - turned).sum())
-    assert np.all(np.diff(losses) <= 1e-6 * losses[0])
+    learned = learn_cube_rotation(small.documents, 16, iterations=50, seed=0)
+    assert np.allclose(learned.matrix @ learned.matrix.T, np.eye(16), atol=1e-5)
+    losses = np.array(learned.losses)
+    assert len(losses) == 51
+    assert (np.diff(losses) <= 1e-6 * losses[0]).all()
+    assert losses[-1] < 0.98 * losses[0]
+    again = learn_cube_rotation(small.documents, 16, iterations=7, seed=0)
+    assert again.losses == learned.losses[:8]
+
+
+def test_bits_of_itq_are_the_signs_of_the_turned_vectors(small, queries):
+    learned = learn_cube_rotation(small.documents, 16, iterations=50, seed=0)
+    hits = ITQ(code_bytes=2).run(small).build().search(queries, 1)
+    signs = [part @ learned.matrix.T + learned.offset >= 0 for part in (small.dev_queries, small.documents)]
+    assert ((signs[0] != signs[1][hits.ids[:, 0]]).sum(axis=1) == -hits.scores[:, 0]).all()
+
+
+def test_a_learned_rotation_beats_random_hyperplanes(small, queries):
+    expected = Flat(small.documents).search(queries, 10)
+    learned, drawn = (kind(code_bytes=4).run(small).build().search(queries, 10) for kind in (ITQ, LSH))
+    assert overlap(learned, expected) > overlap(drawn, expected)
 
 
 def test_int8_is_off_by_at_most_half_a_step(small):

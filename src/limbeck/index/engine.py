@@ -19,6 +19,7 @@ from limbeck.index.engine_search import (
     leaves_rows_out,
     ranked,
     selector,
+    typed,
 )
 from limbeck.index.leaving_out import only_allowed
 from limbeck.index.ties import best_hits
@@ -55,6 +56,7 @@ class EngineIndex:
         self.threads = threads
         self.engine = index
         self._scan = exhaustive(index)
+        self._restricts = leaves_rows_out(index), leaves_rows_out(self._scan)
         self._nbytes: int | None = None
 
     @property
@@ -74,10 +76,8 @@ class EngineIndex:
         """Bytes of a document's code and of the vector for the second look; ids, lists and links not counted."""
         import faiss
 
-        inner, outer = innermost(self._scan), faiss.downcast_index(self.engine)
-        second = (
-            faiss.downcast_index(outer.refine_index).code_size if isinstance(outer, faiss.IndexRefine) else 0
-        )
+        inner, outer = innermost(self._scan), typed(self.engine)
+        second = typed(outer.refine_index).code_size if isinstance(outer, faiss.IndexRefine) else 0
         return int(inner.code_size) + int(second)
 
     def __len__(self) -> int:
@@ -103,8 +103,10 @@ class EngineIndex:
     def _search_block(
         self, queries: Floats, k: int, *, effort: float, mask: NDArray[np.bool_] | None
     ) -> Hits:
-        index = self._scan if effort == 1 else self.engine
-        chosen, restricts = selector(mask), leaves_rows_out(index)
+        index, restricts = (
+            (self.engine, self._restricts[0]) if effort < 1 else (self._scan, self._restricts[1])
+        )
+        chosen = selector(mask)
 
         def rank(asked: Floats, depth: int, chosen: Any = None) -> tuple[Floats, Rows]:
             scores, rows = ranked(index, asked, depth, effort=effort, chosen=chosen)

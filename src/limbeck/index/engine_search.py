@@ -14,11 +14,18 @@ from numpy.typing import NDArray
 from limbeck.types import Floats, Rows
 
 
+def typed(index: Any) -> Any:
+    """The index as its own class: parts of others come as the base class."""
+    import faiss
+
+    return faiss.downcast_index(index) if type(index) is faiss.Index else index
+
+
 def innermost(index: Any) -> Any:
     """The index that searches, without transforms before it and a second look behind it."""
     import faiss
 
-    inner = faiss.downcast_index(index)
+    inner = typed(index)
     if isinstance(inner, faiss.IndexPreTransform):
         return innermost(inner.index)
     if isinstance(inner, faiss.IndexRefine):
@@ -32,7 +39,7 @@ def exhaustive(index: Any) -> Any:
 
     if not isinstance(innermost(index), faiss.IndexHNSW):
         return index
-    inner = faiss.downcast_index(index)
+    inner = typed(index)
     if isinstance(inner, faiss.IndexPreTransform):
         scan = faiss.IndexPreTransform(exhaustive(inner.index))
         for place in reversed(range(inner.chain.size())):
@@ -42,7 +49,7 @@ def exhaustive(index: Any) -> Any:
         scan = faiss.IndexRefine(exhaustive(inner.base_index), inner.refine_index)
         scan.k_factor = inner.k_factor
         return scan
-    return faiss.downcast_index(inner.storage)
+    return typed(inner.storage)
 
 
 def leaves_rows_out(index: Any) -> bool:
@@ -73,7 +80,7 @@ def parameters(index: Any, *, effort: float, depth: int, chosen: Any) -> Any:
     """Search parameters for an effort in (0, 1], a number of hits and a selector (or None)."""
     import faiss
 
-    inner = faiss.downcast_index(index)
+    inner = typed(index)
     options = {} if chosen is None else {"sel": chosen}
     if isinstance(inner, faiss.IndexPreTransform):
         deeper = parameters(inner.index, effort=effort, depth=depth, chosen=chosen)
@@ -99,7 +106,7 @@ def ranked(index: Any, queries: Floats, depth: int, *, effort: float, chosen: An
     """The engine's own scores and rows [B, depth]; with a selector, of those rows alone."""
     import faiss
 
-    inner = faiss.downcast_index(index)
+    inner = typed(index)
     if isinstance(inner, faiss.IndexRefine) and depth * inner.k_factor >= inner.ntotal:
         index = inner.refine_index  # every row gets the second look; faiss is wrong beyond N candidates
     asked = parameters(index, effort=effort, depth=depth, chosen=chosen)

@@ -19,7 +19,6 @@ Stored: TypeAlias = Literal["float", "fp16", "sq8"]  # 4, 2 or 1 bytes a dimensi
 SAMPLE_ROWS = 65_536  # as many as k-means looks at for 256 centroids
 Source: TypeAlias = "Floats | Turned"  # documents [N, d]
 UNIT = 1e-3  # how far lengths may differ and still count as equal
-NO_BIAS = False  # third argument of LinearTransform
 FIRST_DIMENSIONS = False  # third argument of RemapDimensionsTransform; True spreads them evenly
 
 
@@ -170,12 +169,14 @@ def principal_axes(vectors: Floats, kept: int, *, metric: Metric, seed: int) -> 
     return rotation_of(axes)
 
 
-def rotation_of(matrix: Floats) -> Any:
-    """The faiss transform x @ matrix.T for a matrix [e, d] with orthonormal rows."""
+def rotation_of(matrix: Floats, *, offset: Floats | None = None) -> Any:
+    """The faiss transform x @ matrix.T + offset for a matrix [e, d] with orthonormal rows."""
     import faiss
 
-    transform = faiss.LinearTransform(matrix.shape[1], matrix.shape[0], NO_BIAS)
+    transform = faiss.LinearTransform(matrix.shape[1], matrix.shape[0], offset is not None)
     faiss.copy_array_to_vector(np.ascontiguousarray(matrix, dtype=np.float32).ravel(), transform.A)
+    if offset is not None:
+        faiss.copy_array_to_vector(np.ascontiguousarray(offset, dtype=np.float32), transform.b)
     transform.is_trained = True
     transform.set_is_orthonormal()
     return transform

@@ -15,7 +15,7 @@ from limbeck.types import Floats
 if TYPE_CHECKING:
     from limbeck.index.engine import EngineIndex
 
-TRAINED_ON = 40  # documents for each dimension, of ITQ's rotation
+TRAINED_ON = 40  # documents for each dimension, for ITQ's rotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class ITQ:
 
     Trains: PCA and rotation (Procrustes, alternating with signs).   Frozen: the encoder.
     Claim:  above LSH at equal bits; the loss |sign(VR) - VR|² never rises; no more bits than dimensions.
-    Source: Gong & Lazebnik, CVPR 2011; faiss ITQTransform and IndexLSH, 50 iterations.
+    Source: Gong & Lazebnik, CVPR 2011; 50 iterations as there; bits by faiss IndexLSH.
     """
 
     code_bytes: int = 32  # 8 bits each; at most one bit a dimension
@@ -73,16 +73,14 @@ class ITQ:
         refuse_size(self.code_bytes, most=dim // 8, dim=dim, why="ITQ has at most one bit a dimension")
 
     def _index(self, data: VectorData, documents: Floats) -> EngineIndex:
-        import faiss
-
-        from limbeck.quantisers.faiss_build import bits_of, filled, sample, through
+        from limbeck.quantisers.faiss_build import bits_of, filled, rotation_of, sample, through
+        from limbeck.quantisers.itq import learn_cube_rotation
 
         self.check_fits(*documents.shape)
-        bits, with_pca = 8 * self.code_bytes, True
-        rotation = faiss.ITQTransform(documents.shape[1], bits, with_pca)
-        rotation.itq.max_iter, rotation.itq.seed = self.iterations, self.seed
-        rotation.max_train_per_dim = TRAINED_ON  # faiss takes 10
-        rotation.train(sample(documents, seed=self.seed))
+        bits = 8 * self.code_bytes
+        rows = sample(documents, rows=TRAINED_ON * documents.shape[1], seed=self.seed)
+        learned = learn_cube_rotation(rows, bits, iterations=self.iterations, seed=self.seed)
+        rotation = rotation_of(learned.matrix, offset=learned.offset)
         engine = through([rotation], bits_of(bits, code_bytes=self.code_bytes, seed=None))
         engine = filled(engine, documents)
         return second_look(engine, documents, data, refine=self.refine, factor=self.factor)
