@@ -101,7 +101,7 @@ def plan(
             rows += trial.rows(design)
         except (ConfigError, MissingExtra) as error:
             notes.append(f"left out: {design.method} {_size(design)}: {str(error).splitlines()[0]}")
-    rows.sort(key=lambda row: (row.index_bytes, row.ms_planned))
+    rows.sort(key=lambda row: (row.index_bytes, row.method, row.probes or 0))
     return Plan(
         title=f"{wanted.documents:,} documents of {drawn.data.documents.shape[1]} dimensions",
         constraints=wanted,
