@@ -111,7 +111,7 @@ def test_an_index_of_an_unknown_kind_is_of_another_version(vectors, tmp_path):
 
 def test_codes_are_those_of_an_index_of_codes(flat, coded):
     assert Searcher.open(coded).codes.quantiser.code_bytes == 4
-    with pytest.raises(ConfigError, match="kind .flat."):
+    with pytest.raises(ConfigError, match=r"kind .flat."):
         _ = Searcher.open(flat).codes
 
 

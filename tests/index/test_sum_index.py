@@ -46,14 +46,20 @@ def test_a_saved_index_opens_with_the_same_hits(index, tmp_path):
         found, expected = (getattr(i.search(QUERIES, 15), name) for i in (opened, index))
         np.testing.assert_array_equal(found, expected)
     assert opened.nbytes == index.nbytes
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == pytest.approx(index.nbytes, abs=2000)
+    coder = index.quantiser.parts()["assign.codewords"]
+    np.testing.assert_array_equal(opened.quantiser.encode(VECTORS).codes, index.codes.codes)
+    assert isinstance(
+        opened.quantiser.parts()["assign.codewords"], np.memmap
+    )  # on disk until documents are added
+    written = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert written == pytest.approx(index.nbytes + coder.nbytes, abs=2000)
 
 
-@pytest.mark.parametrize("name", ["codes.npy", "quantiser.safetensors"])
+@pytest.mark.parametrize("name", ["codes.npy", "coder.npy", "quantiser.safetensors"])
 def test_a_damaged_or_missing_file_is_refused(index, name, tmp_path):
     index.save(tmp_path)
     data = bytearray((tmp_path / name).read_bytes())
-    data[len(data) // 2 if name == "codes.npy" else 4] ^= 255
+    data[len(data) // 2 if name.endswith(".npy") else 4] ^= 255
     (tmp_path / name).write_bytes(data)
     with pytest.raises(CorruptArtefact):
         SumIndex.open(tmp_path)

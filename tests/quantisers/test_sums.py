@@ -7,7 +7,7 @@ import pytest
 
 from limbeck.errors import ConfigError, DataError, ShapeError
 from limbeck.quantisers.product import ProductQuantiser
-from limbeck.quantisers.sums import MOST_TABLE_BYTES, SumQuantiser, fewest_slices
+from limbeck.quantisers.sums import MOST_TABLE_BYTES, SumQuantiser, usual_shape
 from limbeck.types import Codes
 
 GENERATOR = np.random.default_rng(0)
@@ -58,15 +58,19 @@ def test_each_part_and_fewer_slices_lower_the_error():
 
 def test_as_many_slices_as_parts_choose_the_nearest_codeword_in_each_as_product_codes_do():
     quantiser = SumQuantiser(code_bytes=4, slices=4).fit(VECTORS, seed=0)
-    parts = {name: quantiser.parts()[name] for name in ("assign.codewords", "score.codewords", "rotation")}
-    product = ProductQuantiser(code_bytes=4).with_parts(parts)
+    words = quantiser.parts()["assign.codewords"].astype(np.float32)
+    rotation = quantiser.parts()["rotation"]
+    product = ProductQuantiser(code_bytes=4).with_parts(
+        {"assign.codewords": words, "score.codewords": words, "rotation": rotation}
+    )
     np.testing.assert_array_equal(quantiser.encode(VECTORS).codes, product.encode(VECTORS).codes)
 
 
 def test_the_beam_search_is_no_worse_than_choosing_one_part_after_the_other(fitted):
     codes = fitted.encode(VECTORS)
     turned = fitted.rotate_vectors(VECTORS)
-    words = fitted.parts()["assign.codewords"]
+    words = fitted.parts()["assign.codewords"].astype(np.float32)
+    fitted = fitted.with_parts({"score.codewords": words})
     each = fitted.code_bytes // fitted.cut
     greedy = np.empty_like(codes.codes)
     for s, residual in enumerate(np.split(turned.copy(), fitted.cut, axis=1)):
@@ -83,14 +87,47 @@ def test_codewords_that_score_move_without_making_codes_stale(fitted):
     np.testing.assert_allclose(taught.decode(codes), 2 * fitted.decode(codes), atol=1e-5)
 
 
-def test_slices_are_chosen_so_that_tables_stay_within_their_limit():
-    assert [fewest_slices(size, 384) for size in (8, 16, 32, 64)] == [1, 1, 2, 4]
-    for size in (8, 16, 32, 64, 96):
-        for dim in (384, 768, 1024):
-            slices = fewest_slices(size, dim)
-            assert dim % slices == 0
+def test_codewords_that_score_are_the_least_squares_fit_to_the_codes(fitted):
+    codes = fitted.encode(VECTORS)
+    words = fitted.parts()["score.codewords"]
+    best = error(fitted, codes)
+    assert best < error(fitted.with_parts({"score.codewords": fitted.parts()["assign.codewords"]}), codes)
+    for seed in range(3):
+        noise = np.random.default_rng(seed).normal(size=words.shape).astype(np.float32)
+        moved = fitted.with_parts({"score.codewords": words + 0.02 * words.std() * noise})
+        assert best < error(moved, codes)
+
+
+def test_codewords_that_assign_are_kept_exactly_in_half_precision(fitted):
+    words = fitted.parts()["assign.codewords"]
+    assert words.dtype == np.float16
+    again = fitted.with_parts({"assign.codewords": words.astype(np.float32)})
+    np.testing.assert_array_equal(again.encode(VECTORS).codes, fitted.encode(VECTORS).codes)
+
+
+def test_axes_that_are_kept_are_the_principal_ones():
+    quantiser = SumQuantiser(code_bytes=4, slices=2, axes=8).fit(VECTORS, seed=0)
+    rotation = quantiser.parts()["rotation"]
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(8), atol=1e-5)
+    kept = np.square(VECTORS @ rotation.T).sum()
+    eigenvalues = np.linalg.eigvalsh(VECTORS.T.astype(np.float64) @ VECTORS)
+    np.testing.assert_allclose(kept, eigenvalues[-8:].sum(), rtol=0.01)
+    halves = np.square(VECTORS @ rotation.T).mean(axis=0).reshape(2, 4)
+    assert abs(np.diff(np.log(halves).sum(axis=1))) < np.log(4)
+
+
+def test_the_usual_shape_stays_within_its_limit_and_keeps_most_axes():
+    assert [usual_shape(size, 384) for size in (8, 16, 20, 32, 64)] == [
+        (1, 384), (1, 384), (1, 384), (1, 232), (2, 224)
+    ]  # fmt: skip
+    for size in range(1, 97):
+        for dim in (96, 384, 768, 1024):
+            slices, axes = usual_shape(size, dim)
             assert size % slices == 0
-            assert 4 * size * 256 * dim // slices <= MOST_TABLE_BYTES
+            assert axes % slices == 0
+            rotation = 0 if (slices, axes) == (1, dim) else axes * dim
+            assert 4 * (size * 256 * axes // slices + rotation) <= MOST_TABLE_BYTES
+            assert axes >= 0.58 * dim or size * dim > 16 * 384
 
 
 def test_settings_that_cannot_work_are_refused():
@@ -98,7 +135,7 @@ def test_settings_that_cannot_work_are_refused():
         SumQuantiser(metric="l2")
     with pytest.raises(ConfigError, match="3 slices for 16 bytes"):
         SumQuantiser(code_bytes=16, slices=3)
-    with pytest.raises(ConfigError, match="divide the dimension"):
+    with pytest.raises(ConfigError, match="a multiple of `slices`"):
         SumQuantiser(code_bytes=16, slices=16).fit(VECTORS, seed=0)
     with pytest.raises(ConfigError, match="256 vectors"):
         SumQuantiser().fit(VECTORS[:200], seed=0)

@@ -62,5 +62,5 @@ def test_a_stopped_run_continues_from_its_checkpoint(data, tmp_path):
 def test_settings_that_cannot_work_are_refused_before_anything_is_read():
     with pytest.raises(ConfigError, match="256 vectors"):
         Limbeck().check_fits(100, 384)
-    with pytest.raises(ConfigError, match="divide"):
+    with pytest.raises(ConfigError, match="multiple of `slices`"):
         Limbeck(code_bytes=16, slices=16).check_fits(1000, 100)

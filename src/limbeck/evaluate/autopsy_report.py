@@ -35,8 +35,11 @@ def as_json(
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "k": found.k, "queries": found.queries, "documents": found.documents,
-        "lists": found.lists, "probes": found.probes,
+        "k": found.k,
+        "queries": found.queries,
+        "documents": found.documents,
+        "lists": found.lists,
+        "probes": found.probes,
         "overlap": float(found.overlap.mean()),
         "lost_by_cause": found.counts,
         "lost_by_rank": {cause: found.by_rank()[:, place].tolist() for place, cause in enumerate(CAUSES)},

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from limbeck.errors import CorruptArtefact, LimbeckError
 from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
 from limbeck.index.ties import best_hits
-from limbeck.quantisers.faiss_io import code_scanner, codes_of, same
+from limbeck.quantisers.faiss_io import code_scanner, codes_of
 from limbeck.quantisers.faiss_scan import faiss_threads, scan_all
 from limbeck.quantisers.sums import SumQuantiser
 from limbeck.storage import durable
@@ -22,8 +22,9 @@ from limbeck.types import Codes, Floats, Hits, Reps
 
 QUERY_BLOCK = 1024  # each query is repeated M/S times for the scan: 24 KB at 16 bytes and 384 dimensions
 DESCRIPTION = "limbeck"
-SETTINGS = ("code_bytes", "slices", "metric")
-CODES, QUANTISER = "codes.npy", "quantiser.safetensors"
+SETTINGS = ("code_bytes", "slices", "axes", "metric")
+CODES, QUANTISER, CODER = "codes.npy", "quantiser.safetensors", "coder.npy"
+ASSIGN = "assign.codewords"
 
 
 class SumIndex:
@@ -45,11 +46,10 @@ class SumIndex:
 
     @property
     def nbytes(self) -> int:
-        """Codes and every learned array; codewords that assign count only where they differ from those that score."""
-        parts = dict(self.quantiser.parts())
-        if same(parts["assign.codewords"], parts["score.codewords"]):
-            parts.pop("assign.codewords")
-        return len(self) * self.code_bytes + sum(array.nbytes for array in parts.values())
+        """What a search reads: codes, codewords that score, axes. Codewords that assign stay on disk once saved."""
+        parts = self.quantiser.parts()
+        read = sum(array.nbytes for name, array in parts.items() if name != ASSIGN)
+        return len(self) * self.code_bytes + read
 
     @property
     def code_bytes(self) -> int:
@@ -93,45 +93,54 @@ class SumIndex:
         )
 
     def save(self, folder: Path) -> None:
-        """`codes.npy`, and `quantiser.safetensors` with every learned array and the codes' sha256."""
+        """`codes.npy`, `coder.npy` (codewords that assign), and `quantiser.safetensors`: the rest, and their sha256."""
         from safetensors.numpy import save
 
         durable.make_folders(folder)
-        codes = io.BytesIO()
-        np.lib.format.write_array(codes, self.codes.codes, allow_pickle=False)
-        durable.write_file(folder / CODES, codes.getvalue())
-        described = {
-            "settings": {name: getattr(self.quantiser, name) for name in SETTINGS},
-            "codes_sha256": hashlib.sha256(codes.getvalue()).hexdigest(),
-        }
-        arrays = save(
-            dict(self.quantiser.parts()), metadata={DESCRIPTION: json.dumps(described, sort_keys=True)}
-        )
-        durable.write_file(folder / QUANTISER, arrays)
+        parts = dict(self.quantiser.parts())
+        hashes = {}
+        for name, array in ((CODES, self.codes.codes), (CODER, parts.pop(ASSIGN))):
+            data = io.BytesIO()
+            np.lib.format.write_array(data, array, allow_pickle=False)
+            durable.write_file(folder / name, data.getvalue())
+            hashes[name] = hashlib.sha256(data.getvalue()).hexdigest()
+        settings = {name: getattr(self.quantiser, name) for name in SETTINGS}
+        described = json.dumps({"settings": settings, "sha256": hashes}, sort_keys=True)
+        durable.write_file(folder / QUANTISER, save(parts, metadata={DESCRIPTION: described}))
 
     @classmethod
     def open(cls, folder: Path, *, threads: int | None = None) -> Self:
-        """The index saved in the folder; refused unless its codes have the hash that was saved."""
-        raw, data = _bytes_of(folder / QUANTISER), _bytes_of(folder / CODES)
-        quantiser, expected = _quantiser_in(raw, folder / QUANTISER)
-        if hashlib.sha256(data).hexdigest() != expected:
-            raise CorruptArtefact(f"{folder / CODES}: checksum mismatch; it is damaged or from another save.")
-        codes = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-        return cls(quantiser, Codes(codes), threads=threads)
+        """The index saved in the folder; refused unless its files have the hashes that were saved."""
+        settings, hashes, parts = _described(folder / QUANTISER)
+        codes = np.array(_array(folder / CODES, hashes))
+        parts[ASSIGN] = _array(folder / CODER, hashes)
+        try:
+            return cls(SumQuantiser(**settings).with_parts(parts), Codes(codes), threads=threads)
+        except LimbeckError as error:
+            raise CorruptArtefact(f"{folder}: its files do not fit together: {error}") from error
 
 
-def _quantiser_in(raw: bytes, path: Path) -> tuple[SumQuantiser, Any]:
+def _described(path: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, NDArray[Any]]]:
+    """Settings, hashes of the other files, and the arrays in this one."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    raw = _bytes_of(path)
     try:
         arrays = load(raw)
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
         described = json.loads(header["__metadata__"][DESCRIPTION])
         settings = {name: described["settings"][name] for name in SETTINGS}
-        return SumQuantiser(**settings).with_parts(arrays), described["codes_sha256"]
-    except (SafetensorError, ValueError, KeyError, TypeError, LimbeckError) as error:
+        return settings, {name: described["sha256"][name] for name in (CODES, CODER)}, arrays
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CorruptArtefact(f"{path} cannot be read: {error}") from error
+
+
+def _array(path: Path, hashes: dict[str, str]) -> NDArray[Any]:
+    """The array in the file, left there: memory-mapped."""
+    if hashlib.sha256(_bytes_of(path)).hexdigest() != hashes[path.name]:
+        raise CorruptArtefact(f"{path}: checksum mismatch; it is damaged or from another save.")
+    return np.lib.format.open_memmap(path, mode="r")
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -30,7 +30,7 @@ QUERY_MAP = "query_map"
 AnyQuantiser: TypeAlias = ProductQuantiser | SumQuantiser
 KINDS: Mapping[str, tuple[type[ProductQuantiser] | type[SumQuantiser], tuple[str, ...]]] = {
     "product": (ProductQuantiser, ("code_bytes", "bits", "metric", "by_residual")),
-    "sums": (SumQuantiser, ("code_bytes", "slices", "metric")),
+    "sums": (SumQuantiser, ("code_bytes", "slices", "axes", "metric")),
 }
 FIRST_KIND = "product"  # of files that do not say
 

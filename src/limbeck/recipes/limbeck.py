@@ -34,19 +34,20 @@ log = logging.getLogger(__name__)
 class Limbeck:
     """Residual codes found by beam search, whose full-width codewords are distilled from the teacher's ranking.
 
-    Trains: codewords.   Frozen: the encoder, every code, the rotation where there are slices.
+    Trains: codewords.   Frozen: the encoder, every code, the axes.
     Claim:  better RR@10 and overlap with exact search than every method of this family at the same code bytes.
     Source: ours: residual quantisation (Chen et al., 2010; beam search as in faiss); ListNet over the teacher's lists
             and frozen codes, as in our Distill-VQ; queries made from documents. Why: docs/decisions.
     """
 
     code_bytes: int = 16
-    slices: int | None = None  # of the space; None = as few as keep all codewords within 8 MiB
+    slices: int | None = None  # of the space; None = 1, or more where codewords would not fit into 8 MB
+    axes: int | None = None  # principal axes kept; None = as many as fit into 8 MB, most of them
     top_k: int = 200  # the teacher's list for each query
     sample: int = 32  # how many of it a step draws
     temperature: float | None = None  # None = drawn from the spread of the teacher's scores
     made_queries: float = 0.5  # share of the training queries made from documents
-    codeword_rate: float = 0.05  # Adam's step relative to the root mean square of the codewords
+    codeword_rate: float = 0.02  # Adam's step relative to the root mean square of the codewords
     epochs: int = 3  # passes over the training queries, or more where these are few:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 128
@@ -93,7 +94,9 @@ class Limbeck:
         """Codes and codewords before any query is seen: residual quantisation."""
         from limbeck.quantisers.sums import SumQuantiser
 
-        quantiser = SumQuantiser(code_bytes=self.code_bytes, slices=self.slices, metric=data.metric)
+        quantiser = SumQuantiser(
+            code_bytes=self.code_bytes, slices=self.slices, axes=self.axes, metric=data.metric
+        )
         quantiser = quantiser.fit(data.documents, seed=self.seed)
         return System(
             query=GivenQueries(quantiser.dim, rotation=quantiser.rotation, learn_map=False),
@@ -106,7 +109,9 @@ class Limbeck:
         """Raises ConfigError where these constants cannot work with so many vectors of this width."""
         from limbeck.quantisers.sums import SumQuantiser
 
-        SumQuantiser(code_bytes=self.code_bytes, slices=self.slices).check_fits(documents, dim)
+        SumQuantiser(code_bytes=self.code_bytes, slices=self.slices, axes=self.axes).check_fits(
+            documents, dim
+        )
 
     def _composed(self, start: System, data: VectorData, queries: Floats) -> System:
         assert isinstance(start.documents, SumBank)
