@@ -89,8 +89,8 @@ class ResultFile:
     Values for each query are large; they stay in the cache, and a run whose values are gone is made again.
     """
 
-    def __init__(self, name: str) -> None:
-        self.path = RESULTS / f"{name}.jsonl"
+    def __init__(self, name: str, *, folder: Path = RESULTS) -> None:
+        self.path = folder / f"{name}.jsonl"
         self.path.parent.mkdir(exist_ok=True)
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
