@@ -60,8 +60,8 @@ def report(results: s.ResultFile, sets: Sequence[str], methods: Sequence[str]) -
         "# Quality per byte",
         "",
         "RR@10 / overlap@10 with exact search, on splits that nothing was chosen or trained on; means over seeds, "
-        "their number in brackets. Bytes a document are what a search holds: codes, ids of lists, codebooks and transforms. "
-        "`python benchmarks/quality_per_byte.py`.",
+        "their number in brackets. Bytes a document are what a search holds: codes, ids of lists, codebooks and "
+        "transforms. `python benchmarks/quality_per_byte.py`.",
     ]
     for name in sets:
         if any(key[0] == name for key in cells.rows):
