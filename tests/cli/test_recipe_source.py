@@ -61,7 +61,7 @@ def test_constants_given_as_options_reach_the_artefact(run, vectors, tmp_path):
     made = run(
         *("distil", "--corpus", vectors / "docs.npy", "--queries", vectors / "queries.npy"),
         *("--similarity", "cosine", "--out", tmp_path / "i", "--bytes", 8, "--bits", 4, "--sample", "none"),
-        *("--no-rotate", "--loss", "mse", "--epochs", 1, "--temperature", "0.2"),
+        *("--rotate", "false", "--loss", "mse", "--epochs", 1, "--temperature", "0.2"),
     )
     assert made.exit_code == 0, made.stderr
     (manifest,) = (tmp_path / "i").glob("gen-*/manifest.json")

@@ -222,3 +222,25 @@ def test_words_that_do_not_go_together_are_answered(run, index, vectors, tmp_pat
     refused = run(*(places.get(word, word) for word in words))
     assert refused.exit_code == 2
     assert says in " ".join(refused.stderr.split())
+
+
+def test_limbecks_own_codes_are_distilled_saved_and_searched(run, vectors, tmp_path):
+    made = run(
+        *("distil", "--method", "limbeck", "--corpus", vectors / "docs.npy"),
+        *("--queries", vectors / "queries.npy", "--similarity", "cosine", "--out", tmp_path / "i"),
+        *("--bytes", 8, "--epochs", 1, "--least-steps", 10, "--quiet"),
+    )
+    assert made.exit_code == 0, made.stderr
+    assert "Limbeck" in made.stdout
+    found = run("search", tmp_path / "i", "--vectors", vectors / "queries.npy", "--json")
+    assert found.exit_code == 0, found.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "method", "says"),
+    [("distil", "opq", "limbeck build --method opq"), ("build", "jpq", "limbeck distil --method jpq")],
+)
+def test_a_method_of_the_other_verb_is_pointed_to(run, vectors, verb, method, says):
+    shown = run(verb, "--method", method, "--corpus", vectors / "docs.npy", "--out", "y")
+    assert shown.exit_code == 2
+    assert says in " ".join(shown.stderr.replace("│", " ").split())

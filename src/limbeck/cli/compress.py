@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import typer
 
 from limbeck.cli import paths, screen
-from limbeck.cli.recipe_flags import constants_of, with_recipe, with_recipes
+from limbeck.cli.recipe_flags import constants_of, with_recipes
 from limbeck.cli.recipe_source import RecipeSource, all_recipes
 from limbeck.errors import ConfigError
 
@@ -32,20 +32,30 @@ Teacher = Annotated[
     ),
 ]
 Meant: TypeAlias = Literal["cosine", "dot", "l2"]
-METHODS = {
-    recipe.name.lower(): recipe
-    for recipe in all_recipes().values()
-    if recipe.module in ("anisotropic", "bit_codes", "compress", "engines", "packages", "rivals")
-}
+
+
+def _of(*modules: str) -> dict[str, RecipeSource]:
+    return {recipe.name.lower(): recipe for recipe in all_recipes().values() if recipe.module in modules}
+
+
+METHODS = _of("anisotropic", "bit_codes", "compress", "engines", "packages", "rivals")
+TAUGHT = _of("contrastive_vq", "distill_vq", "jpq", "limbeck")  # by queries
 Similarity = Annotated[
     Meant | None, typer.Option(help="How ready vectors compare; an encoder says it itself.")
 ]
 
 
-@with_recipe(all_recipes()["DistillVQ"])
+@with_recipes(list(TAUGHT.values()))
 def distil(
     corpus: Corpus,
     out: Out,
+    method: Annotated[
+        str,
+        typer.Option(
+            help=f"One of {', '.join(TAUGHT)}. limbeck keeps most at equal bytes, for inner products; distillvq also "
+            "knows lists, 4 bits and faiss files."
+        ),
+    ] = "distillvq",
     queries: Annotated[
         Path | None,
         typer.Option(
@@ -60,14 +70,16 @@ def distil(
     ] = None,
     quiet: bool = False,
     *,
-    constants: dict[str, Any],
+    constants: dict[str, str],
 ) -> None:
-    """Distil an embedding model's ranking of a corpus into a small index (Distill-VQ).
+    """Distil an embedding model's ranking of a corpus into a small index.
 
     Encoding is kept in the cache and goes on where it was when this is stopped.
     """
     if queries is not None:
         _queries(queries)
+    chosen = _method(method, TAUGHT, others=METHODS, verb="build")
+    recipe = chosen.make(constants_of(chosen, constants))
     from limbeck.jobs.make import distil as job
 
     searcher = job(
@@ -75,7 +87,7 @@ def distil(
         queries,
         out=out,
         teacher=teacher,
-        recipe=all_recipes()["DistillVQ"].make(constants),
+        recipe=recipe,
         similarity=similarity,
         checkpoints=checkpoints,
         progress=not quiet,
@@ -100,7 +112,7 @@ def build(
     """Compress or index a corpus without training on queries: product codes (OPQ), or any engine or rival of them."""
     if queries is not None:
         raise ConfigError("`build` learns from documents alone and reads no queries; `limbeck distil` does.")
-    recipe = _method(method)
+    recipe = _method(method, METHODS, others=TAUGHT, verb="distil")
     chosen = recipe.make(constants_of(recipe, constants))
     from limbeck.jobs.make import distil as job
 
@@ -115,13 +127,16 @@ def build(
     _show(searcher, out)
 
 
-def _method(name: str) -> RecipeSource:
+def _method(
+    name: str, known: dict[str, RecipeSource], *, others: dict[str, RecipeSource], verb: str
+) -> RecipeSource:
     plain = name.lower().replace("-", "").replace("_", "")
-    if plain not in METHODS:
-        raise typer.BadParameter(
-            f"{name!r} is not one of {', '.join(map(repr, METHODS))}.", param_hint="--method"
-        )
-    return METHODS[plain]
+    if plain in known:
+        return known[plain]
+    hint = f" `limbeck {verb} --method {plain}` makes it." if plain in others else ""
+    raise typer.BadParameter(
+        f"{name!r} is not one of {', '.join(map(repr, known))}.{hint}", param_hint="--method"
+    )
 
 
 def _queries(path: Path) -> None:

@@ -35,31 +35,10 @@ HELP: Mapping[str, str] = {  # where the name says it to a reader of the source,
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 
 
-def with_recipe(recipe: RecipeSource) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replaces the parameter `constants` of a verb by an option for each constant of the recipe."""
-
-    def decorate(run: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(run, eval_str=True)
-
-        def collected(**arguments: Any) -> None:
-            constants = {field.name: arguments.pop(field.name) for field in recipe.fields}
-            run(**arguments, constants=constants)
-
-        parameters = [p for p in own.parameters.values() if p.name != "constants"]
-        parameters += [_parameter(field, panel=f"Recipe {recipe.name}") for field in recipe.fields]
-        collected.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-        )
-        collected.__doc__, collected.__name__ = run.__doc__, run.__name__
-        return collected
-
-    return decorate
-
-
 def with_recipes(recipes: Sequence[RecipeSource]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """As `with_recipe` for several: an option for each name, whose constant arrives as text, and only if it was given.
+    """Replaces the parameter `constants` of a verb by an option for each constant of any of the recipes.
 
-    What the text means is known once one recipe is chosen: `constants_of`.
+    It arrives as text, and only if it was given. What it means is known once one recipe is chosen: `constants_of`.
     """
     owners: dict[str, list[RecipeSource]] = {}
     for recipe in recipes:
@@ -138,19 +117,6 @@ def _words(field: RecipeField) -> list[str]:
 
 def _flag(name: str) -> str:
     return NAMES.get(name, ("--" + name.replace("_", "-"),))[0]
-
-
-def _parameter(field: RecipeField, *, panel: str) -> inspect.Parameter:
-    annotation, extras = _option(field)
-    names = NAMES.get(field.name, ())
-    text = escape(HELP.get(field.name, field.help))
-    option = typer.Option(*names, help=text, rich_help_panel=panel, **extras)
-    return inspect.Parameter(
-        field.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=field.default,
-        annotation=Annotated[annotation, option],
-    )
 
 
 def _option(field: RecipeField) -> tuple[Any, dict[str, Any]]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 CODE_BYTES = (8, 16, 32)
 EFFORTS = (0.05, 0.1, 0.25)  # shares of the lists
-VERBS = {"OPQ": "build", "DistillVQ": "distil"}  # others are built by `limbeck build --method`
-BY_CALL = ("Limbeck",)  # recipes that learn from queries and have no verb: a line of Python builds them
+VERBS = {"OPQ": "build", "DistillVQ": "distil", "Limbeck": "distil --method limbeck"}
+# others are built by `limbeck build --method`
 FLAGS = {"code_bytes": "bytes"}
 
 
@@ -115,11 +115,8 @@ def command(design: Design, *, effort: float | None, source: str, queries: str =
     name = type(design.recipe).__name__
     given = {f.name: getattr(design.recipe, f.name) for f in fields(design.recipe)}
     changed = {f.name: given[f.name] for f in fields(design.recipe) if _is_said(f, given[f.name])}
-    if name in BY_CALL:
-        words = ", ".join(f"{key}={value!r}" for key, value in changed.items())
-        return f"{name}({words}).run(data).build()"
     flags = " ".join(f"--{FLAGS.get(key, key).replace('_', '-')} {value}" for key, value in changed.items())
-    asked = f" --queries {queries}" if queries and name == "DistillVQ" else ""
+    asked = f" --queries {queries}" if queries and name in ("DistillVQ", "Limbeck") else ""
     verb = VERBS.get(name, f"build --method {name.lower()}")
     built = f"limbeck {verb} --corpus {source}{asked} --out INDEX {flags}".rstrip()
     if effort is not None:

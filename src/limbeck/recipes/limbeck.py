@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SUM_RATE = 0.32  # of a sum: where more codewords add up, each moves less
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limbeck:
@@ -47,7 +49,9 @@ class Limbeck:
     sample: int = 32  # how many of it a step draws
     temperature: float | None = None  # None = drawn from the spread of the teacher's scores
     made_queries: float = 0.5  # share of the training queries made from documents
-    codeword_rate: float = 0.02  # Adam's step relative to the root mean square of the codewords
+    codeword_rate: float | None = (
+        None  # Adam's step relative to the root mean square; None = 0.32 / parts of a slice
+    )
     epochs: int = 3  # passes over the training queries, or more where these are few:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 128
@@ -127,7 +131,9 @@ class Limbeck:
             teacher=DenseTeacher(data.documents, metric=data.metric),
             objective={"docs": (1.0, distil(listnet, temperature=temperature))},
         )
-        rates = relative_rates(system, {"codewords": self.codeword_rate}, query_rate=0.0)
+        parts = self.code_bytes // documents.quantiser.cut
+        rate = SUM_RATE / parts if self.codeword_rate is None else self.codeword_rate
+        rates = relative_rates(system, {"codewords": rate}, query_rate=0.0)
         return replace(system, train=rates)
 
 
