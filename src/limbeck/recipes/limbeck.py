@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from limbeck import scores
 from limbeck.data.vector_data import VectorData
 from limbeck.documents import SumBank
@@ -21,7 +23,7 @@ from limbeck.teachers import DenseTeacher
 from limbeck.train.fit import Schedule, fit
 from limbeck.train.system import System, TrainingQueries
 from limbeck.train.unlabelled import dev_figure, teacher_lists, training_queries
-from limbeck.types import Floats
+from limbeck.types import Codes, Floats
 
 if TYPE_CHECKING:
     from limbeck.index.sums import SumIndex
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUM_RATE = 0.32  # of a sum: where more codewords add up, each moves less
+ERROR_RATE = (
+    0.2  # of the share of the vectors that codes lose: where they lose little, there is little to mend
+)
+SAMPLE_ROWS = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +55,7 @@ class Limbeck:
     sample: int = 32  # how many of it a step draws
     temperature: float | None = None  # None = drawn from the spread of the teacher's scores
     made_queries: float = 0.5  # share of the training queries made from documents
-    codeword_rate: float | None = (
-        None  # Adam's step relative to the root mean square; None = 0.32 / parts of a slice
-    )
+    codeword_rate: float | None = None  # Adam's step over the codewords' size; None = by parts and error
     epochs: int = 3  # passes over the training queries, or more where these are few:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 128
@@ -131,10 +135,19 @@ class Limbeck:
             teacher=DenseTeacher(data.documents, metric=data.metric),
             objective={"docs": (1.0, distil(listnet, temperature=temperature))},
         )
-        parts = self.code_bytes // documents.quantiser.cut
-        rate = SUM_RATE / parts if self.codeword_rate is None else self.codeword_rate
+        rate = usual_rate(documents, data) if self.codeword_rate is None else self.codeword_rate
         rates = relative_rates(system, {"codewords": rate}, query_rate=0.0)
         return replace(system, train=rates)
+
+
+def usual_rate(documents: SumBank, data: VectorData) -> float:
+    """Adam's step relative to the codewords: the less, the more of them add up and the nearer the sums are already."""
+    rows = np.linspace(0, len(data.documents) - 1, min(SAMPLE_ROWS, len(data.documents))).astype(np.int64)
+    vectors = np.asarray(data.documents[rows])
+    decoded = documents.quantiser.decode(Codes(documents.codes.codes[rows]))
+    lost = float(np.square(vectors - decoded).sum() / np.square(vectors).sum())
+    parts = documents.quantiser.code_bytes // documents.quantiser.cut
+    return min(SUM_RATE / parts, ERROR_RATE * lost)
 
 
 def sum_index(system: System) -> SumIndex:
