@@ -71,7 +71,7 @@ METHODS = {
     "DPQ": Method(lambda size, seed: DPQ(code_bytes=size, seed=seed), from_opq=True),
     "Poeem": Method(lambda size, seed: Poeem(code_bytes=size, seed=seed), from_opq=True),
     "LocalSearchVQ": Method(lambda size, seed: LocalSearchVQ(code_bytes=size, seed=seed)),
-    "RaBitQ, 1 bit": Method(lambda _, seed: RaBitQ(bits=1, seed=seed), own_size=True),
+    "RaBitQ 1 bit": Method(lambda _, seed: RaBitQ(bits=1, seed=seed), own_size=True),
     "SQ8": Method(lambda _, seed: SQ8(seed=seed), own_size=True),
 }
 
@@ -183,7 +183,7 @@ def exact(bench: Bench, results: s.ResultFile) -> None:
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--sets", default=",".join(SETS))
-    asked.add_argument("--methods", default=";".join(METHODS), help="separated by ; where a name has a comma")
+    asked.add_argument("--methods", default=",".join(METHODS))
     asked.add_argument("--sizes", default=",".join(map(str, SIZES)))
     asked.add_argument("--seeds", default="0")
     asked.add_argument(
@@ -191,7 +191,7 @@ def main() -> None:
     )
     given = asked.parse_args()
     results = s.ResultFile("quality_per_byte", folder=RESULTS)
-    methods = given.methods.split(";") if ";" in given.methods else given.methods.split(",")
+    methods = given.methods.split(",")
     unknown = sorted(set(methods) - set(METHODS))
     if unknown:
         asked.error(f"no methods {unknown}; there are {list(METHODS)}")

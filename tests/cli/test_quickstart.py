@@ -6,7 +6,8 @@ import json
 def test_the_quickstart_leaves_what_it_says_and_shows_the_table(has_model, run, tmp_path):
     shown = run("quickstart", "--documents", 300, "--out", tmp_path / "run", "--quiet")
     assert shown.exit_code == 0, shown.stderr
-    for system in ("exact", "PQ 16", "OPQ 16", "Distill-VQ 16", "PQ 32", "OPQ 32", "Distill-VQ 32"):
+    methods = ("PQ", "OPQ", "Distill-VQ", "Limbeck")
+    for system in ("exact", *(f"{method} {size}" for size in (16, 32) for method in methods)):
         assert system in shown.stdout
     for name in ("index/CURRENT", "report.md", "report.json", "quality.png"):
         assert (tmp_path / "run" / name).is_file()

@@ -1,7 +1,7 @@
 """The main job on data that every machine holds: the functions and classes of installed Python packages.
 
-Harvest, encode, exact search, PQ, OPQ and Distill-VQ at two sizes, judged on held-out queries; then the artefact is
-saved, opened again as a user would, and asked.
+Harvest, encode, exact search, PQ, OPQ, Distill-VQ and Limbeck at two sizes, judged on held-out queries; then the
+artefact is saved, opened again as a user would, and asked.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def quickstart(
 
 
 def _report(dataset: Dataset, collection: Collection, *, seed: int, say: Say) -> tuple[Report, Compressed]:
-    """The table of all methods at all sizes, and the largest distilled index."""
+    """The table of all methods at all sizes, and Limbeck's index at the largest."""
     from limbeck.index.flat import Flat
 
     test = collection.splits["test"]
@@ -137,7 +137,7 @@ def _report(dataset: Dataset, collection: Collection, *, seed: int, say: Say) ->
         ]
         comparisons += compare_systems(
             judged["OPQ"].scores,
-            {f"Distill-VQ {size}": judged["Distill-VQ"].scores},
+            {f"{method} {size}": judged[method].scores for method in ("Distill-VQ", "Limbeck")},
             baseline_name=f"OPQ {size}",
             measures=("RR@10", "overlap@10"),
         )
@@ -152,10 +152,11 @@ def _report(dataset: Dataset, collection: Collection, *, seed: int, say: Say) ->
 
 
 def _compressed(data: VectorData, size: int, *, seed: int, say: Say) -> list[Compressed]:
-    """PQ, OPQ, and Distill-VQ over OPQ's codes; its seconds count those of the OPQ that it starts from."""
+    """PQ, OPQ, Distill-VQ over OPQ's codes (its seconds count those of the OPQ that it starts from), and Limbeck."""
     from limbeck.jobs.make import built
     from limbeck.recipes.compress import OPQ, PQ
     from limbeck.recipes.distill_vq import DistillVQ
+    from limbeck.recipes.limbeck import Limbeck
 
     made = []
     for method, recipe in (("PQ", PQ(code_bytes=size, seed=seed)), ("OPQ", OPQ(code_bytes=size, seed=seed))):
@@ -164,13 +165,17 @@ def _compressed(data: VectorData, size: int, *, seed: int, say: Say) -> list[Com
         system = recipe.run(data)
         index = built(system)
         made.append(Compressed(method, recipe, index, time.perf_counter() - begun))
-    say(f"Distill-VQ at {size} bytes")
-    begun, before = time.perf_counter(), made[-1].seconds
-    distilled = DistillVQ(code_bytes=size, seed=seed)
-    histories: list[History] = []
-    index = built(distilled.run(data, system, on_history=histories.append))
-    seconds = before + time.perf_counter() - begun
-    return [*made, Compressed("Distill-VQ", distilled, index, seconds, histories[0])]
+    for method, taught, start, before in (
+        ("Distill-VQ", DistillVQ(code_bytes=size, seed=seed), system, made[-1].seconds),
+        ("Limbeck", Limbeck(code_bytes=size, seed=seed), None, 0.0),
+    ):
+        say(f"{method} at {size} bytes")
+        begun = time.perf_counter()
+        histories: list[History] = []
+        index = built(taught.run(data, start, on_history=histories.append))
+        seconds = before + time.perf_counter() - begun
+        made.append(Compressed(method, taught, index, seconds, histories[0]))
+    return made
 
 
 def _with_itself(exact: Judged) -> Judged:
