@@ -57,6 +57,9 @@ class Method:
 
 METHODS = {
     "Limbeck": Method(lambda size, seed: Limbeck(code_bytes=size, seed=seed)),
+    "Limbeck with labels": Method(
+        lambda size, seed: Limbeck(code_bytes=size, learn_query_map=True, seed=seed)
+    ),
     "OPQ": Method(lambda size, seed: OPQ(code_bytes=size, seed=seed)),
     "ResidualVQ": Method(lambda size, seed: ResidualVQ(code_bytes=size, seed=seed)),
     "DistillVQ": Method(lambda size, seed: DistillVQ(code_bytes=size, seed=seed), from_opq=True),

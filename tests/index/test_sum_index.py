@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from limbeck.errors import CorruptArtefact
+from limbeck.errors import CorruptArtefact, ShapeError
 from limbeck.index.sums import SumIndex
 from limbeck.quantisers.sums import SumQuantiser
 from limbeck.types import Reps
@@ -28,6 +28,18 @@ def test_hits_are_the_best_by_definition(index):
     hits = index.search(QUERIES, 20)
     np.testing.assert_allclose(hits.scores, -np.sort(-scores, axis=1)[:, :20], atol=1e-4)
     np.testing.assert_allclose(np.take_along_axis(scores, hits.ids, axis=1), hits.scores, atol=1e-4)
+
+
+def test_a_query_map_is_a_change_of_the_queries(index, tmp_path):
+    learned = np.eye(24, dtype=np.float32) + 0.1 * GENERATOR.normal(size=(24, 24)).astype(np.float32)
+    mapped = SumIndex(index.quantiser, index.codes, query_map=learned)
+    expected = index.search(Reps.single(QUERIES.flat @ learned.T), 20)
+    np.testing.assert_array_equal(mapped.search(QUERIES, 20).ids, expected.ids)
+    assert mapped.nbytes == index.nbytes + learned.nbytes
+    mapped.save(tmp_path)
+    np.testing.assert_array_equal(SumIndex.open(tmp_path).search(QUERIES, 20).ids, expected.ids)
+    with pytest.raises(ShapeError, match="query_map"):
+        SumIndex(index.quantiser, index.codes, query_map=learned[:3])
 
 
 def test_rows_that_are_not_allowed_are_left_out(index):

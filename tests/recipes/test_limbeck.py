@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import made_data
 
+from limbeck.data.labels import Labels
 from limbeck.errors import ConfigError
 from limbeck.evaluate import overlap
 from limbeck.index.flat import Flat
@@ -57,6 +59,33 @@ def test_a_stopped_run_continues_from_its_checkpoint(data, tmp_path):
     for name, words in once.documents.learned().parts().items():
         np.testing.assert_array_equal(words, again.documents.learned().parts()[name])
     assert histories[0] == histories[1]
+
+
+def test_a_query_map_learnt_from_labels_ranks_labelled_documents_higher():
+    """Relevant is the document nearest to a query that was moved by a linear map: one to be found."""
+    data = made_data(queries=3000)
+    moved = (np.eye(32) + 0.2 * np.random.default_rng(0).normal(size=(32, 32))).astype(np.float32)
+
+    def relevant(queries):
+        return Flat(data.documents).search(Reps.single(queries @ moved.T), 1).ids[:, 0]
+
+    labels = Labels(
+        np.arange(len(data.queries) + 1),
+        relevant(data.queries),
+        np.ones(len(data.queries), dtype=np.float32),
+    )
+
+    def found(recipe):
+        index = recipe.run(replace(data, labels=labels)).build()
+        first = index.search(Reps.single(data.dev_queries), 1).ids[:, 0]
+        return float((first == relevant(data.dev_queries)).mean())
+
+    assert found(replace(SMALL, learn_query_map=True)) > found(SMALL) + 0.03
+
+
+def test_a_query_map_without_labels_is_refused(data):
+    with pytest.raises(ConfigError, match=r"data\.labels"):
+        replace(SMALL, learn_query_map=True).run(replace(data, labels=None))
 
 
 def test_settings_that_cannot_work_are_refused_before_anything_is_read():

@@ -20,11 +20,16 @@ class GivenQueries:
     The map starts at zero: q + q·Wᵀ, so that step 0 ranks as before. d² numbers; d² multiply-adds a query.
     """
 
-    def __init__(self, dim: int, *, rotation: Floats | None, learn_map: bool) -> None:
+    def __init__(
+        self, dim: int, *, rotation: Floats | None, learn_map: bool, start: Floats | None = None
+    ) -> None:
+        """`start` is a map [d, d] that was learnt before, to go on from or to keep."""
         import torch
 
         self.rotation = None if rotation is None else torch.from_numpy(np.asarray(rotation))
         self.shift = torch.nn.Parameter(torch.zeros(dim, dim)) if learn_map else None
+        if start is not None:
+            self.shift = torch.nn.Parameter(torch.from_numpy(start - np.eye(dim, dtype=np.float32)))
 
     def forward(self, batch: Batch) -> Reps:
         if batch.vectors is None:

@@ -71,6 +71,16 @@ def checked_effort(effort: float | None) -> float | None:
     return float(effort)
 
 
+def checked_map(query_map: Any, *, dim: int) -> Floats:
+    """A copy of a query map [d, d] as float32, finite."""
+    floats = np.array(query_map, dtype=np.float32, order="C")
+    if floats.shape != (dim, dim):
+        raise ShapeError(f"`query_map` has shape {floats.shape}; must be [{dim}, {dim}].")
+    if not np.isfinite(floats).all():
+        raise DataError("`query_map` holds NaN or infinite values.")
+    return floats
+
+
 def _not_reps(query: Any) -> Any:
     raise DataError(
         f"`query` is a {type(query).__name__}; must be Reps.\n\n"

@@ -9,8 +9,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.errors import DataError, ShapeError
-from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.arguments import (
+    allowed_rows,
+    checked_effort,
+    checked_map,
+    hits_wanted,
+    query_vectors,
+)
 from limbeck.index.files import load_index, save_index
 from limbeck.index.ties import Fetch, best_hits
 from limbeck.quantisers.faiss_io import code_scanner, codes_of, plain_index, query_transform, same, to_faiss
@@ -39,13 +44,7 @@ class CodeIndex:
         threads: int | None = None,
     ) -> None:
         if query_map is not None:
-            query_map = np.array(query_map, dtype=np.float32, order="C")
-            if query_map.shape != (quantiser.dim, quantiser.dim):
-                raise ShapeError(
-                    f"`query_map` has shape {query_map.shape}; must be [{quantiser.dim}, {quantiser.dim}]."
-                )
-            if not np.isfinite(query_map).all():
-                raise DataError("`query_map` holds NaN or infinite values.")
+            query_map = checked_map(query_map, dim=quantiser.dim)
         self.quantiser = quantiser
         self.query_map: Floats | None = query_map
         self.threads = threads

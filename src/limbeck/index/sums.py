@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import CorruptArtefact, LimbeckError
-from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.arguments import allowed_rows, checked_effort, checked_map, hits_wanted, query_vectors
 from limbeck.index.ties import best_hits
 from limbeck.quantisers.faiss_io import code_scanner, codes_of
 from limbeck.quantisers.faiss_scan import faiss_threads, scan_all
@@ -24,17 +24,26 @@ QUERY_BLOCK = 1024  # each query is repeated M/S times for the scan: 24 KB at 16
 DESCRIPTION = "limbeck"
 SETTINGS = ("code_bytes", "slices", "axes", "metric")
 CODES, QUANTISER, CODER = "codes.npy", "quantiser.safetensors", "coder.npy"
-ASSIGN = "assign.codewords"
+ASSIGN, QUERY_MAP = "assign.codewords", "query_map"
 
 
 class SumIndex:
     """Search over codes that are summed: N·M bytes and the codewords, which all documents share.
 
-    A query costs M/S·256·d multiply-adds for its tables, and N·M look-ups.
+    A query costs M/S·256·d multiply-adds for its tables, and N·M look-ups. `query_map` [d, d] is a learned transform
+    that queries pass first: q @ query_map.T.
     """
 
-    def __init__(self, quantiser: SumQuantiser, codes: Codes, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        quantiser: SumQuantiser,
+        codes: Codes,
+        *,
+        query_map: Floats | None = None,
+        threads: int | None = None,
+    ) -> None:
         quantiser.check_codes(codes)
+        self.query_map = None if query_map is None else checked_map(query_map, dim=quantiser.dim)
         self.quantiser = quantiser
         self.threads = threads
         self._scanner = code_scanner(quantiser.as_product(), codes)
@@ -49,7 +58,8 @@ class SumIndex:
         """What a search reads: codes, codewords that score, axes. Codewords that assign stay on disk once saved."""
         parts = self.quantiser.parts()
         read = sum(array.nbytes for name, array in parts.items() if name != ASSIGN)
-        return len(self) * self.code_bytes + read
+        moved = 0 if self.query_map is None else self.query_map.nbytes
+        return len(self) * self.code_bytes + read + moved
 
     @property
     def code_bytes(self) -> int:
@@ -76,7 +86,9 @@ class SumIndex:
         parts = []
         with faiss_threads(self.threads):
             for start in range(0, max(1, len(queries)), QUERY_BLOCK):
-                turned = self.quantiser.rotate_vectors(queries[start : start + QUERY_BLOCK])
+                block = queries[start : start + QUERY_BLOCK]
+                moved = block if self.query_map is None else block @ self.query_map.T
+                turned = self.quantiser.rotate_vectors(moved)
                 parts.append(self._search_block(self.quantiser.repeat(turned), wanted, size=size, mask=mask))
         if len(parts) == 1:
             return parts[0]
@@ -104,6 +116,8 @@ class SumIndex:
             np.lib.format.write_array(data, array, allow_pickle=False)
             durable.write_file(folder / name, data.getvalue())
             hashes[name] = hashlib.sha256(data.getvalue()).hexdigest()
+        if self.query_map is not None:
+            parts[QUERY_MAP] = self.query_map
         settings = {name: getattr(self.quantiser, name) for name in SETTINGS}
         described = json.dumps({"settings": settings, "sha256": hashes}, sort_keys=True)
         durable.write_file(folder / QUANTISER, save(parts, metadata={DESCRIPTION: described}))
@@ -114,8 +128,10 @@ class SumIndex:
         settings, hashes, parts = _described(folder / QUANTISER)
         codes = np.array(_array(folder / CODES, hashes))
         parts[ASSIGN] = _array(folder / CODER, hashes)
+        moved = parts.pop(QUERY_MAP, None)
         try:
-            return cls(SumQuantiser(**settings).with_parts(parts), Codes(codes), threads=threads)
+            quantiser = SumQuantiser(**settings).with_parts(parts)
+            return cls(quantiser, Codes(codes), query_map=moved, threads=threads)
         except LimbeckError as error:
             raise CorruptArtefact(f"{folder}: its files do not fit together: {error}") from error
 

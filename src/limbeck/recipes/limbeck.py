@@ -19,6 +19,7 @@ from limbeck.losses.temperature import draw_temperature
 from limbeck.losses.terms import distil
 from limbeck.negatives import InBatch, TopK
 from limbeck.recipes.labelled import relative_rates
+from limbeck.recipes.query_map import query_map_from_labels
 from limbeck.teachers import DenseTeacher
 from limbeck.train.fit import Schedule, fit
 from limbeck.train.system import System, TrainingQueries
@@ -42,7 +43,8 @@ SAMPLE_ROWS = 8192
 class Limbeck:
     """Residual codes found by beam search, whose full-width codewords are distilled from the teacher's ranking.
 
-    Trains: codewords.   Frozen: the encoder, every code, the axes.
+    Trains: codewords, and where labels are to be used a linear map of the query.
+    Frozen: the encoder, every code, the axes.
     Claim:  better RR@10 and overlap with exact search than every method of this family at the same code bytes.
     Source: ours: residual quantisation (Chen et al., 2010; beam search as in faiss); ListNet over the teacher's lists
             and frozen codes, as in our Distill-VQ; queries made from documents. Why: docs/decisions.
@@ -54,6 +56,9 @@ class Limbeck:
     top_k: int = 200  # the teacher's list for each query
     sample: int = 32  # how many of it a step draws
     temperature: float | None = None  # None = drawn from the spread of the teacher's scores
+    learn_query_map: bool = (
+        False  # from labels, before all else; lifts RR@10 and leaves the teacher's ranking
+    )
     made_queries: float = 0.5  # share of the training queries made from documents
     codeword_rate: float | None = None  # Adam's step over the codewords' size; None = by parts and error
     epochs: int = 3  # passes over the training queries, or more where these are few:
@@ -76,6 +81,8 @@ class Limbeck:
         memory  codewords three times over, Q·top_k rows, and B·C scores a step: bounded by candidates, not documents
         """
         system = start or self.started(data)
+        if self.learn_query_map:
+            return self._with_query_map(data, system, folder=folder, on_history=on_history, progress=progress)
         queries = training_queries(data, made=self.made_queries, seed=self.seed)
         system = self._composed(system, data, queries)
         schedule = Schedule.for_steps(
@@ -97,6 +104,27 @@ class Limbeck:
         if on_history is not None:
             on_history(history)
         return system
+
+    def _with_query_map(
+        self,
+        data: VectorData,
+        start: System,
+        *,
+        folder: Path | None,
+        on_history: Callable[[History], None] | None,
+        progress: bool,
+    ) -> System:
+        """The map first; then codewords are distilled from how the teacher ranks queries that passed it."""
+        folders = (None, None) if folder is None else (folder / "query_map", folder / "codewords")
+        learned = query_map_from_labels(data, seed=self.seed, folder=folders[0], progress=progress)
+        dev = None if data.dev_queries is None else data.dev_queries @ learned.T
+        moved = replace(data, queries=data.queries @ learned.T, dev_queries=dev, top=None, labels=None)
+        plain = replace(self, learn_query_map=False)
+        system = plain.run(moved, start, folder=folders[1], on_history=on_history, progress=progress)
+        assert isinstance(system.documents, SumBank)
+        quantiser = system.documents.quantiser
+        query = GivenQueries(quantiser.dim, rotation=quantiser.rotation, learn_map=True, start=learned)
+        return replace(system, query=query)
 
     def started(self, data: VectorData) -> System:
         """Codes and codewords before any query is seen: residual quantisation."""
@@ -155,4 +183,6 @@ def sum_index(system: System) -> SumIndex:
     from limbeck.index.sums import SumIndex
 
     assert isinstance(system.documents, SumBank)
-    return SumIndex(system.documents.learned(), system.documents.stored())
+    assert isinstance(system.query, GivenQueries)
+    learned, codes = system.documents.learned(), system.documents.stored()
+    return SumIndex(learned, codes, query_map=system.query.query_map())
