@@ -1,8 +1,8 @@
 """The tables of quality_per_byte: every method at every size, and how ours stands against each.
 
 Ours is *best* in a cell when no rival's mean is above it, *tied* when one is and the 95 % interval of the paired
-difference holds 0, and *behind* otherwise. Where several seeds were run for both, values are their means, query by
-query.
+difference holds 0, and *behind* otherwise. Methods that read labels are held against ours with labels. Where several
+seeds were run for both, values are their means, query by query.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import setting as s
 from limbeck.evaluate import holm, paired_interval, permutation_test
 
 OURS, PUBLISHED = "Limbeck", "DistillVQ"
+OURS_WITH_LABELS = "Limbeck with labels"
+WITH_LABELS = ("JPQ", "RepCONC", "MoPQ", "DPQ", "Poeem")  # rivals that read them, where a set has any
 TESTED = ("RR@10", "overlap@10")
 
 
@@ -40,11 +42,13 @@ class Cells:
         values = [row["means"].get(field, row.get(field)) for row in rows]
         return float(np.mean(values)) if values else None
 
-    def pair(self, name: str, rival: str, size: int, measure: str) -> tuple[Any, Any] | None:
+    def pair(
+        self, name: str, rival: str, size: int, measure: str, *, ours: str = OURS
+    ) -> tuple[Any, Any] | None:
         """Values of ours and of a rival for each query, means over the seeds that both have."""
-        both = set(self.seeds(name, OURS, size)) & set(self.seeds(name, rival, size))
+        both = set(self.seeds(name, ours, size)) & set(self.seeds(name, rival, size))
         sides = []
-        for method in (OURS, rival):
+        for method in (ours, rival):
             found = [self.results.values(self.rows[name, method, size, seed]["key"]) for seed in sorted(both)]
             if not found or any(one is None for one in found):
                 return None
@@ -133,30 +137,36 @@ def _bytes(cells: Cells, name: str, sizes: Sequence[int], methods: Sequence[str]
 
 
 def _standing(cells: Cells, name: str, sizes: Sequence[int], methods: Sequence[str]) -> list[str]:
-    """Ours against the best rival in each cell."""
+    """Ours against the best rival in each cell, without labels and with them."""
     lines = [
-        "| bytes | measure | ours | of exact | best rival | difference [95 %] | ours is |",
-        "|---:|---|---:|---:|---|---|---|",
+        "| method | bytes | measure | ours | of exact | best rival | difference [95 %] | ours is |",
+        "|---|---:|---|---:|---:|---|---|---|",
     ]
-    for size in sizes:
-        for measure in TESTED:
-            ours = cells.mean(name, OURS, size, measure)
-            rivals = {m: cells.mean(name, m, size, measure) for m in methods if m != OURS}
-            known = {m: value for m, value in rivals.items() if value is not None}
-            if ours is None or not known:
-                continue
-            best = max(known, key=known.__getitem__)
-            pair = cells.pair(name, best, size, measure)
-            if pair is None:
-                continue
-            found = paired_interval(*pair)
-            standing = "best" if found.mean >= 0 else "tied" if found.high >= 0 else "behind"
-            share = ours / (cells.mean(name, "exact", 0, measure) or 1.0)
-            lines.append(
-                f"| {size} | {measure} | {ours:.4f} | {share:.1%} | {best} {known[best]:.4f} "
-                f"| {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] | {standing} |"
-            )
+    without = [m for m in methods if m not in (OURS, OURS_WITH_LABELS, *WITH_LABELS)]
+    for ours, rivals in ((OURS, without), (OURS_WITH_LABELS, WITH_LABELS)):
+        for size in sizes:
+            lines += [line for m in TESTED if (line := _cell_standing(cells, name, size, m, ours, rivals))]
     return lines
+
+
+def _cell_standing(
+    cells: Cells, name: str, size: int, measure: str, ours: str, rivals: Sequence[str]
+) -> str | None:
+    reached = cells.mean(name, ours, size, measure)
+    known = {m: value for m in rivals if (value := cells.mean(name, m, size, measure)) is not None}
+    if reached is None or not known:
+        return None
+    best = max(known, key=known.__getitem__)
+    pair = cells.pair(name, best, size, measure, ours=ours)
+    if pair is None:
+        return None
+    found = paired_interval(*pair)
+    standing = "best" if found.mean >= 0 else "tied" if found.high >= 0 else "behind"
+    share = reached / (cells.mean(name, "exact", 0, measure) or 1.0)
+    return (
+        f"| {ours} | {size} | {measure} | {reached:.4f} | {share:.1%} | {best} {known[best]:.4f} "
+        f"| {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] | {standing} |"
+    )
 
 
 def _against_published(cells: Cells, sets: Sequence[str], sizes: Sequence[int]) -> list[str]:

@@ -1,4 +1,4 @@
-"""How long Distill-VQ trains from given vectors, at the size of its bar: 49,000 documents and 43,000 queries.
+"""How long Distill-VQ and Limbeck train from given vectors, at the size of its bar: 49,000 documents and 43,000 queries.
 
 The vectors are those of python-api; to reach the size, rows are repeated with noise (for time alone: what comes out is
 not looked at).    python benchmarks/training_speed.py
@@ -18,6 +18,7 @@ import setting as s
 
 from limbeck.recipes.compress import OPQ
 from limbeck.recipes.distill_vq import DistillVQ
+from limbeck.recipes.limbeck import Limbeck
 from limbeck.types import Floats
 
 DOCUMENTS, QUERIES = 49_000, 43_000
@@ -47,6 +48,12 @@ def main() -> None:
     begun = time.perf_counter()
     DistillVQ(code_bytes=16).run(data, opq)
     print(f"Distill-VQ after it, the teacher's search included: {time.perf_counter() - begun:.1f} s")
+    begun = time.perf_counter()
+    start = Limbeck(code_bytes=16).started(data)
+    coded = time.perf_counter()
+    Limbeck(code_bytes=16).run(data, start)
+    print(f"Limbeck's codewords and codes, 16 bytes: {coded - begun:.1f} s")
+    print(f"their distillation, the teacher's search included: {time.perf_counter() - coded:.1f} s")
 
 
 if __name__ == "__main__":
