@@ -39,7 +39,7 @@ def _of(*modules: str) -> dict[str, RecipeSource]:
 
 
 METHODS = _of("anisotropic", "bit_codes", "compress", "engines", "packages", "rivals")
-TAUGHT = _of("contrastive_vq", "distill_vq", "jpq", "limbeck")  # by queries
+TAUGHT = _of("contrastive_vq", "distill_vq", "jpq", "limbeck", "routed")  # by queries
 Similarity = Annotated[
     Meant | None, typer.Option(help="How ready vectors compare; an encoder says it itself.")
 ]
