@@ -1,4 +1,4 @@
-"""How long Distill-VQ and Limbeck train from given vectors, at the size of its bar: 49,000 documents and 43,000 queries.
+"""How long Distill-VQ and Limbeck train from given vectors, at the size of their bar: 49,000 documents, 43,000 queries.
 
 The vectors are those of python-api; to reach the size, rows are repeated with noise (for time alone: what comes out is
 not looked at).    python benchmarks/training_speed.py
