@@ -25,7 +25,8 @@ def quickstart(
     """Run the whole main job on data that this machine holds already, and show what was kept.
 
     Harvests the functions and classes of the standard library and of installed packages, encodes them with MiniLM,
-    compresses them with PQ, OPQ and Distill-VQ at 16 and 32 bytes, and measures all of them on held-out queries.
+    compresses them with PQ, OPQ and Distill-VQ at 16 and 32 bytes and with Limbeck's own codes at 16, and measures all
+    of them on held-out queries.
     """
     from limbeck.jobs.make import refuse_unwritable
     from limbeck.jobs.quickstart import quickstart as job
@@ -54,7 +55,7 @@ def show(outcome: Outcome, out: Path) -> None:
         highlight=False,
     )
     for path, what in (
-        (outcome.artefact, "the 32-byte index, with its query encoder and documents"),
+        (outcome.artefact, "Limbeck's 16-byte index, with its query encoder and documents"),
         (out / "report.md", "the table (report.json: in full precision)"),
         (out / "quality.png", "quality against bytes"),
     ):
@@ -62,7 +63,7 @@ def show(outcome: Outcome, out: Path) -> None:
     console.print("\nNext:")
     for command in (
         f'limbeck search {outcome.artefact} "flatten a nested list"',
-        "limbeck distil --corpus YOUR.jsonl --queries YOUR-QUERIES.jsonl --bytes 32 --out YOUR-INDEX",
+        "limbeck distil --corpus YOUR.jsonl --queries YOUR-QUERIES.jsonl --method limbeck --out YOUR-INDEX",
         "limbeck systems",
     ):
         console.print(f"  {command}", markup=False, soft_wrap=True)

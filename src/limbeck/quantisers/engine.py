@@ -13,6 +13,7 @@ from limbeck.types import Floats, Rows
 
 log = logging.getLogger(__name__)
 
+BLOCK_SCORES = 2**18  # 1 MB, which stays in a cache
 BLOCK_ROWS = 65_536  # rows that are copied, rotated or coded at once: 100 MB at 384 dimensions
 POINTS_PER_CENTROID = 256  # k-means looks at no more (faiss ClusteringParameters.max_points_per_centroid)
 FEW_POINTS_PER_CENTROID = 39  # below it faiss warns on stderr; we log instead
@@ -73,12 +74,18 @@ def kmeans(
 
 
 def nearest(vectors: Floats, centroids: Floats) -> Rows:
-    """The row [N] of the centroid at least L2 distance from each vector."""
-    import faiss
+    """The row [N] of the centroid at least L2 distance from each vector; the first of equals.
 
-    if len(vectors) == 0:
-        return np.empty(0, dtype=np.int64)
-    return np.asarray(faiss.knn(vectors, centroids, 1)[1][:, 0], dtype=np.int64)
+    Not by faiss.knn: over fewer than 131,072 numbers it takes up to eight times as long (measured: 6,825 vectors of 12).
+    """
+    halves = np.square(centroids, dtype=np.float32).sum(axis=1) / 2
+    columns = np.ascontiguousarray(centroids.T, dtype=np.float32)
+    rows = np.empty(len(vectors), dtype=np.int64)
+    step = max(1, BLOCK_SCORES // max(1, len(centroids)))
+    for start in range(0, len(vectors), step):
+        scores = vectors[start : start + step] @ columns
+        rows[start : start + step] = (scores - halves).argmax(axis=1)
+    return rows
 
 
 def train_codewords(

@@ -170,6 +170,7 @@ def _optimizer(system: System) -> Optimizer:
             {"params": groups[name], "lr": rate, "full_lr": rate, "name": name}
             for name, rate in system.train.items()
         ],
+        fused=True,  # a third of the time
         eps=1e-12,  # gradients shrink as vectors grow: 1e-8 would break the invariance under scaling
     )
 
