@@ -1,7 +1,7 @@
 """The main job on data that every machine holds: the functions and classes of installed Python packages.
 
-Harvest, encode, exact search, PQ, OPQ and Distill-VQ at two sizes, Limbeck at the smaller, judged on held-out queries; then the
-artefact is saved, opened again as a user would, and asked.
+Harvest, encode, exact search, PQ, OPQ and Distill-VQ at two sizes, Limbeck at the smaller, judged on held-out queries;
+then the artefact is saved, opened again as a user would, and asked.
 """
 
 from __future__ import annotations
