@@ -304,3 +304,14 @@ def test_settings_that_cannot_work_are_refused(vectors):
         ivf(vectors, lists=ROWS + 1)
     with pytest.raises(ConfigError, match="no documents"):
         whole_vectors(vectors[:0], store="sq8", metric="ip")
+
+
+def test_searches_at_other_depths_and_efforts_do_not_change_what_a_search_finds(vectors, queries):
+    lists = with_lists(faiss.IndexIVFFlat, vectors, lists=20, metric="ip", seed=0)
+    engine = refined(lists, vectors, store="sq8", factor=2.0, metric="ip")
+    used = EngineIndex(engine, metric="ip", default_effort=0.2)
+    for k, effort in [(3, 0.2), (10, 0.5), (10, 0.2), (3, 1.0), (10, 1.0), (390, 0.5), (3, 0.2)] * 2:
+        found = used.search(queries, k, effort=effort)
+        fresh = EngineIndex(engine, metric="ip").search(queries, k, effort=effort)
+        np.testing.assert_array_equal(found.ids, fresh.ids)
+        np.testing.assert_array_equal(found.scores, fresh.scores)

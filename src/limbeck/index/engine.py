@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from limbeck.errors import ConfigError, CorruptArtefact
 from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
 from limbeck.index.engine_search import (
+    Parameters,
     exhaustive,
     innermost,
     leaves_rows_out,
@@ -57,6 +58,7 @@ class EngineIndex:
         self.engine = index
         self._scan = exhaustive(index)
         self._restricts = leaves_rows_out(index), leaves_rows_out(self._scan)
+        self._asked = Parameters()
         self._nbytes: int | None = None
 
     @property
@@ -109,7 +111,7 @@ class EngineIndex:
         chosen = selector(mask)
 
         def rank(asked: Floats, depth: int, chosen: Any = None) -> tuple[Floats, Rows]:
-            scores, rows = ranked(index, asked, depth, effort=effort, chosen=chosen)
+            scores, rows = ranked(index, asked, depth, effort=effort, chosen=chosen, kept=self._asked)
             return self._higher_is_better(scores, rows), rows
 
         def fetch(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
@@ -123,8 +125,9 @@ class EngineIndex:
     def _higher_is_better(self, scores: Floats, rows: Rows) -> Floats:
         import faiss
 
-        rising = self.engine.metric_type == faiss.METRIC_INNER_PRODUCT
-        return np.where(rows >= 0, scores if rising else -scores, np.float32(-np.inf))
+        if self.engine.metric_type != faiss.METRIC_INNER_PRODUCT:
+            scores = -scores
+        return scores if rows.min(initial=0) >= 0 else np.where(rows >= 0, scores, np.float32(-np.inf))
 
     def save(self, folder: Path) -> None:
         """`index.faiss`, which opens in plain faiss, and `engine.json` with its sha256 and the settings."""

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from limbeck.types import Floats, Rows
 
+MOST_KEPT = 256  # search parameters, one for each effort and depth
+
 
 def typed(index: Any) -> Any:
     """The index as its own class: parts of others come as the base class."""
@@ -102,13 +104,37 @@ def share_of(effort: float, total: int) -> int:
     return max(1, min(total, math.ceil(effort * total - 1e-9)))
 
 
-def ranked(index: Any, queries: Floats, depth: int, *, effort: float, chosen: Any) -> tuple[Floats, Rows]:
+class Parameters:
+    """Search parameters kept from one search to the next: making them takes as long as a small search (25 µs).
+
+    They are only read by faiss, so threads may share them; those with a selector are made anew each time.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, float, int], Any] = {}
+
+    def __call__(self, index: Any, *, effort: float, depth: int, chosen: Any) -> Any:
+        if chosen is not None:
+            return parameters(index, effort=effort, depth=depth, chosen=chosen)
+        key = (id(index), effort, depth)
+        if key not in self._kept:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept = {}
+            self._kept[key] = parameters(index, effort=effort, depth=depth, chosen=None)
+        return self._kept[key]
+
+
+def ranked(
+    index: Any, queries: Floats, depth: int, *, effort: float, chosen: Any, kept: Parameters
+) -> tuple[Floats, Rows]:
     """The engine's own scores and rows [B, depth]; with a selector, of those rows alone."""
     import faiss
 
     inner = typed(index)
     if isinstance(inner, faiss.IndexRefine) and depth * inner.k_factor >= inner.ntotal:
-        index = inner.refine_index  # every row gets the second look; faiss is wrong beyond N candidates
-    asked = parameters(index, effort=effort, depth=depth, chosen=chosen)
+        second = inner.refine_index  # every row gets the second look; faiss is wrong beyond N candidates
+        options = parameters(second, effort=effort, depth=depth, chosen=chosen)
+        return second.search(queries, depth, params=options)  # type: ignore[no-any-return]
+    asked = kept(index, effort=effort, depth=depth, chosen=chosen)
     scores, rows = index.search(queries, depth, params=asked)
     return scores, rows

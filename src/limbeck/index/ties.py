@@ -9,9 +9,10 @@ ours.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from limbeck.types import Floats, Hits, Rows
 
@@ -27,26 +28,40 @@ def best_hits(fetch: Fetch, *, queries: int, k: int, size: int, tolerance: Float
     """The k best of `size` rows for each query. Scores within `tolerance` [B] at rank k count as equal."""
     deepest = min(size, k + TIE_BOUND)
     depth = min(size, k + SLACK)
-    ids = np.full((queries, k), -1, dtype=np.int64)
-    best = np.full((queries, k), -np.inf, dtype=np.float32)
+    if queries == 0 or depth == 0:
+        return Hits(
+            np.full((queries, k), -1, dtype=np.int64), np.full((queries, k), -np.inf, dtype=np.float32)
+        )
     open_queries = np.arange(queries)
-    while len(open_queries) and depth:
-        scores, rows = in_order(*fetch(open_queries, depth))
-        width = min(k, scores.shape[1])
-        ids[open_queries, :width] = rows[:, :width]
-        best[open_queries, :width] = scores[:, :width]
-        if depth >= deepest or scores.shape[1] <= k:
-            break
+    scores, rows = in_order(*fetch(open_queries, depth))
+    best = Hits(_of_width(rows, k, -1), _of_width(scores, k, -np.inf))
+    while depth < deepest and scores.shape[1] > k:
         slack = 0 if tolerance is None else tolerance[open_queries]
         cut = (rows[:, -1] >= 0) & (scores[:, k - 1] <= scores[:, -1] + slack)
         open_queries = open_queries[cut]
+        if len(open_queries) == 0:
+            break
         depth = min(deepest, k + 8 * (depth - k))
-    return Hits(ids, best)
+        scores, rows = in_order(*fetch(open_queries, depth))
+        best.ids[open_queries] = _of_width(rows, k, -1)
+        best.scores[open_queries] = _of_width(scores, k, -np.inf)
+    return best
+
+
+def _of_width(values: NDArray[Any], k: int, rest: float) -> NDArray[Any]:
+    """A copy of the first k columns of [B, depth], filled up where there are fewer."""
+    if values.shape[1] >= k:
+        return values[:, :k].copy()
+    filled = np.full((len(values), k), rest, dtype=values.dtype)
+    filled[:, : values.shape[1]] = values
+    return filled
 
 
 def in_order(scores: Floats, rows: Rows) -> tuple[Floats, Rows]:
     """Each line of [B, depth] sorted by falling score, then ascending row."""
     left, right = scores[:, :-1], scores[:, 1:]
+    if (left > right).all():
+        return scores, rows
     late = (left < right) | ((left == right) & (rows[:, :-1] > rows[:, 1:]))
     lines = np.flatnonzero(late.any(axis=1))
     if len(lines) == 0:
