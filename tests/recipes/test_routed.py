@@ -11,18 +11,15 @@ from limbeck.errors import ConfigError
 from limbeck.evaluate import overlap
 from limbeck.index import Flat
 from limbeck.index.opening import open_index
-from limbeck.index.routing import centroids, lists_of
-from limbeck.recipes.bit_codes import RaBitQ
-from limbeck.recipes.routed import RoutedRaBitQ
+from limbeck.recipes.routed import LimbeckLists
 from limbeck.types import Reps
 
-ROUTED = RoutedRaBitQ(lists=32, bits=4, refine="float", epochs=2, least_steps=200, batch_size=64)
-PLAIN = RaBitQ(lists=32, bits=4, refine="float")
+ROUTED = LimbeckLists(code_bytes=4 + 16, lists=32, epochs=2, least_steps=200, batch_size=64, factor=20.0)
 
 
 @pytest.fixture(scope="module")
 def both(data):
-    return ROUTED.run(data).build(), PLAIN.run(data).build()
+    return ROUTED.run(data).build(), replace(ROUTED, learn_routing=False).run(data).build()
 
 
 def test_all_lists_together_give_the_same_hits_as_without_routing(both, data):
@@ -32,10 +29,11 @@ def test_all_lists_together_give_the_same_hits_as_without_routing(both, data):
     np.testing.assert_allclose(routed.scores, plain.scores, atol=1e-5)
 
 
-def test_documents_stay_in_their_lists_and_lists_keep_their_centroids(both, data):
-    routed, plain = (index.engine for index in both)
-    np.testing.assert_array_equal(lists_of(routed, 1500), lists_of(plain, 1500))
-    np.testing.assert_allclose(centroids(plain), centroids(routed), atol=1e-6)
+def test_documents_stay_in_their_lists_and_lists_keep_their_centroids(both):
+    routed, plain = both
+    np.testing.assert_array_equal(routed.first.codes.lists, plain.first.codes.lists)
+    np.testing.assert_array_equal(routed.first.quantiser.base, plain.first.quantiser.base)
+    assert not np.allclose(routed.first.quantiser.routing, plain.first.quantiser.routing, atol=1e-3)
 
 
 def test_few_lists_hold_more_of_the_exact_top_when_routing_is_learnt(both, data):
@@ -49,13 +47,26 @@ def test_few_lists_hold_more_of_the_exact_top_when_routing_is_learnt(both, data)
         assert routed > plain
 
 
+def test_the_second_codes_decide(both, data):
+    queries = Reps.single(data.dev_queries)
+    exact = Flat(data.documents).search(queries, 10)
+    assert float(overlap(both[0].search(queries, 10, effort=1.0), exact, k=10).mean()) > 0.85
+
+
 def test_a_routed_index_is_saved_and_opened(both, data, tmp_path):
     queries = Reps.single(data.dev_queries)
     both[0].save(tmp_path)
-    opened = open_index(tmp_path, kind="engine")
+    opened = open_index(tmp_path, kind="stages")
     np.testing.assert_array_equal(opened.search(queries, 10).ids, both[0].search(queries, 10).ids)
 
 
 def test_distances_are_refused(data):
     with pytest.raises(ConfigError, match="inner products"):
         ROUTED.run(replace(data, metric="l2")).build()
+
+
+def test_sizes_that_do_not_exist_are_refused_with_those_that_do(data):
+    with pytest.raises(ConfigError, match=r"Nearest that fit: \[8, 12, 20\]"):
+        LimbeckLists(code_bytes=21).run(data).build()
+    with pytest.raises(ConfigError, match="8 divides"):
+        LimbeckLists().check_fits(1000, 30)

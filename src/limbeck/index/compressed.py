@@ -118,19 +118,22 @@ class CodeIndex:
         with faiss_threads(self.threads):
             for start in range(0, max(1, len(queries)), QUERY_BLOCK):
                 part = queries[start : start + QUERY_BLOCK]
-                turned = part if self._transform is None else part @ self._transform.T
-                parts.append(self._search_block(turned, wanted, size=size, share=share, mask=mask))
+                parts.append(self._search_block(self.turned(part), wanted, size=size, share=share, mask=mask))
         if len(parts) == 1:
             return parts[0]
         return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
 
+    def turned(self, queries: Floats) -> Floats:
+        """[B, d] to [B, e]: through the query map and the rotation."""
+        return queries if self._transform is None else queries @ self._transform.T
+
     def _search_block(
         self, turned: Floats, k: int, *, size: int, share: float, mask: NDArray[np.bool_] | None
     ) -> Hits:
-        fetch = self._fetcher(turned, share=share, mask=mask)
+        fetch = self.fetcher(turned, share=share, mask=mask)
         return best_hits(fetch, queries=len(turned), k=k, size=size)
 
-    def _fetcher(self, turned: Floats, *, share: float, mask: NDArray[np.bool_] | None) -> Fetch:
+    def fetcher(self, turned: Floats, *, share: float, mask: NDArray[np.bool_] | None) -> Fetch:
         """What gives the best rows of some of these queries, to any depth."""
         base, metric = self.quantiser.base, self.quantiser.metric
         if base is None or self._routing is None:

@@ -80,9 +80,9 @@ class FastScanIndex(CodeIndex):
         quantiser, codes, query_map = load_index(folder)
         return cls(quantiser, codes, query_map=query_map, rescore=rescore, threads=threads)
 
-    def _fetcher(self, turned: Floats, *, share: float, mask: NDArray[np.bool_] | None) -> Fetch:
+    def fetcher(self, turned: Floats, *, share: float, mask: NDArray[np.bool_] | None) -> Fetch:
         fetch = (
-            super()._fetcher(turned, share=share, mask=mask)
+            super().fetcher(turned, share=share, mask=mask)
             if mask is None or self.quantiser.base is not None
             else self._some(turned, np.flatnonzero(mask))
         )

@@ -13,6 +13,7 @@ from limbeck.index.engine import EngineIndex
 from limbeck.index.flat import Flat
 from limbeck.index.packages import PackageIndex
 from limbeck.index.sums import SumIndex
+from limbeck.index.two_stage import TwoStageIndex
 
 
 class SavedIndex(Index, Protocol):
@@ -26,8 +27,16 @@ class SavedIndex(Index, Protocol):
         ...
 
 
-IndexKind: TypeAlias = type[CodeIndex] | type[EngineIndex] | type[PackageIndex] | type[SumIndex] | type[Flat]
-KINDS: Mapping[str, IndexKind] = {  # `content["index"]` of a manifest
+IndexKind: TypeAlias = (
+    type[TwoStageIndex]
+    | type[CodeIndex]
+    | type[EngineIndex]
+    | type[PackageIndex]
+    | type[SumIndex]
+    | type[Flat]
+)
+KINDS: Mapping[str, IndexKind] = {  # `content["index"]` of a manifest; the first that an index is one of
+    "stages": TwoStageIndex,
     "codes": CodeIndex,
     "engine": EngineIndex,
     "package": PackageIndex,
