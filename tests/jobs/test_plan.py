@@ -92,14 +92,16 @@ def test_overlap_is_that_of_the_same_index_built_by_hand(corpus, queries):
     assert found.overlap.mean == pytest.approx(overlap(index.search(asked, 10), exact, k=10).mean())
 
 
-@pytest.mark.parametrize("name", ["pq", "opq", "fast-scan", "ivf-distil", "limbeck", "rabitq", "sq8", "hnsw"])
+@pytest.mark.parametrize(
+    "name", ["pq", "opq", "fast-scan", "ivf-distil", "limbeck", "lists", "rabitq", "sq8", "hnsw"]
+)
 def test_every_family_builds_and_says_how(corpus, queries, name):
     found = planned(corpus, queries, methods=[name], code_bytes=[4], documents=2000)
     assert found.rows, found.notes
     for each in found.rows:
         assert each.command
         assert each.index_bytes > 0
-        assert (each.lists is None) == (name not in ("ivf-distil", "rabitq"))
+        assert (each.lists is None) == (name not in ("ivf-distil", "lists", "rabitq"))
     if name == "ivf-distil":
         assert [each.lists for each in found.rows] == [45] * 3
         assert [each.probes for each in found.rows] == [3, 5, 12]

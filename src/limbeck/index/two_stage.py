@@ -98,7 +98,25 @@ class TwoStageIndex:
     @property
     def nbytes(self) -> int:
         """What a search reads: the first index, second codes and their codewords."""
-        return self.first.nbytes + self.second_codes.codes.nbytes + self._words.nbytes
+        return self.first.nbytes + self.second_codes.codes.nbytes + self.second_words_bytes
+
+    @property
+    def second_words_bytes(self) -> int:
+        """The second codewords, which all documents share."""
+        return int(self._words.nbytes)
+
+    def first_rows(self, count: int) -> Self:
+        """The same kind of index over the first so many documents."""
+        codes = self.first.codes
+        lists = None if codes.lists is None else codes.lists[:count]
+        return type(self)(
+            self.first.quantiser,
+            Codes(codes.codes[:count], lists),
+            second=self.second,
+            second_codes=Codes(self.second_codes.codes[:count]),
+            factor=self.factor,
+            threads=self.threads,
+        )
 
     def search(
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None

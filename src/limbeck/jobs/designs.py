@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 CODE_BYTES = (8, 16, 32)
 EFFORTS = (0.05, 0.1, 0.25)  # shares of the lists
-VERBS = {"OPQ": "build", "DistillVQ": "distil", "Limbeck": "distil --method limbeck"}
+VERBS = {
+    "OPQ": "build",
+    "DistillVQ": "distil",
+    "Limbeck": "distil --method limbeck",
+    "LimbeckLists": "distil --method limbecklists",
+}
 # others are built by `limbeck build --method`
 FLAGS = {"code_bytes": "bytes"}
 
@@ -78,6 +83,7 @@ def families() -> dict[str, Family]:
         Family("ivf-distil", _distilled_lists),
         Family("limbeck", lambda size, _: Design(method="Limbeck", recipe=Limbeck(code_bytes=size))),
         Family("residual", additive, by_default=False),
+        Family("lists", _two_stages, "fixed"),
         Family("rabitq", _rabitq, "fixed"),
         Family(
             "sq8", lambda _, __: Design(method="SQ8", recipe=SQ8(), shared_bytes=lambda dim: 8 * dim), "fixed"
@@ -116,7 +122,7 @@ def command(design: Design, *, effort: float | None, source: str, queries: str =
     given = {f.name: getattr(design.recipe, f.name) for f in fields(design.recipe)}
     changed = {f.name: given[f.name] for f in fields(design.recipe) if _is_said(f, given[f.name])}
     flags = " ".join(f"--{FLAGS.get(key, key).replace('_', '-')} {value}" for key, value in changed.items())
-    asked = f" --queries {queries}" if queries and name in ("DistillVQ", "Limbeck") else ""
+    asked = f" --queries {queries}" if queries and name in ("DistillVQ", "Limbeck", "LimbeckLists") else ""
     verb = VERBS.get(name, f"build --method {name.lower()}")
     built = f"limbeck {verb} --corpus {source}{asked} --out INDEX {flags}".rstrip()
     if effort is not None:
@@ -157,6 +163,17 @@ def _fast_scanned(size: int, _: int) -> Design:
         refinement=f"{RESCORED} re-scored",
         opened=partial(_fast_scan, rescore=RESCORED),
         opened_by="limbeck.open('INDEX', fast_scan=True)",
+    )
+
+
+def _two_stages(_: int, lists: int) -> Design:
+    from limbeck.recipes.routed import LimbeckLists
+
+    return Design(
+        method="LimbeckLists",
+        recipe=LimbeckLists(lists=lists),
+        efforts=EFFORTS,
+        refinement="finer codes, 4 a hit",
     )
 
 

@@ -21,6 +21,7 @@ from limbeck.index.compressed import CodeIndex
 from limbeck.index.flat import Flat
 from limbeck.index.opening import SavedIndex
 from limbeck.index.sums import SumIndex
+from limbeck.index.two_stage import TwoStageIndex
 from limbeck.jobs.designs import CODE_BYTES, Design, at_lists, command, designs
 from limbeck.jobs.material import CorpusLike, QueriesLike, Similarity
 from limbeck.jobs.plan_report import Constraints, Measure, Plan, Planned
@@ -217,6 +218,8 @@ class Trial:
         if isinstance(index, CodeIndex):
             codes, lists = index.codes.codes[:SMALL], index.codes.lists
             return index.over(Codes(codes, None if lists is None else lists[:SMALL]))
+        if isinstance(index, TwoStageIndex):
+            return index.first_rows(SMALL)
         if isinstance(index, SumIndex):
             return SumIndex(index.quantiser, Codes(index.codes.codes[:SMALL]))
         key = repr(design.recipe)
@@ -246,14 +249,17 @@ def _shared_bytes(design: Design, index: SavedIndex) -> float:
         return index.shared_bytes - _list_bytes(design, index)
     if isinstance(index, SumIndex):
         return float(index.nbytes - len(index) * index.code_bytes)
+    if isinstance(index, TwoStageIndex):
+        return index.first.shared_bytes + index.second_words_bytes - _list_bytes(design, index)
     return float(design.shared_bytes(index.dim)) if design.shared_bytes is not None else 0.0
 
 
 def _list_bytes(design: Design, index: SavedIndex) -> float:
     """Centroids: as many arrays as an index of ours holds, one in an engine."""
-    if not isinstance(index, CodeIndex):
+    first = index.first if isinstance(index, TwoStageIndex) else index
+    if not isinstance(first, CodeIndex):
         return 4.0 * (design.lists or 0) * index.dim
-    parts = index.held_parts()
+    parts = first.held_parts()
     return float(
         sum(array.nbytes for name, array in parts.items() if name in ("base", "routing", "assign.base"))
     )

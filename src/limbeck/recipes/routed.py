@@ -48,9 +48,7 @@ class LimbeckLists:
             with soft targets; fast scan by faiss (André et al., 2017). Why: docs/decisions.
     """
 
-    code_bytes: int = (
-        144  # one for 8 dimensions chooses, the rest decide: 96, 112, 144, 176 or 240 at 384 dimensions
-    )
+    code_bytes: int | None = None  # 1 for 8 dimensions chooses, the rest decide; None = 3 in all: 144 of 384
     lists: int | None = None  # None = the square root of the number of documents
     factor: float = 4.0  # candidates of the second look for each hit
     learn_routing: bool = True  # else lists are chosen by their centroids
@@ -74,10 +72,11 @@ class LimbeckLists:
                 f"found {dim}."
             )
         fitting = [dim // 8 + parts for parts in range(1, dim + 1) if dim % parts == 0]
-        if self.code_bytes not in fitting:
-            near = sorted(sorted(fitting, key=lambda size: abs(size - self.code_bytes))[:3])
+        asked = self._size(dim)
+        if asked not in fitting:
+            near = sorted(sorted(fitting, key=lambda size: abs(size - asked))[:3])
             raise ConfigError(
-                f"`code_bytes` is {dim // 8} that choose and a divisor of {dim} that decide; found {self.code_bytes}. "
+                f"`code_bytes` is {dim // 8} that choose and a divisor of {dim} that decide; found {asked}. "
                 f"Nearest that fit: {near}."
             )
         self._second(dim).check_fits(documents, dim)
@@ -87,7 +86,10 @@ class LimbeckLists:
         return ProductQuantiser(code_bytes=dim // 8, bits=4, rotate=True, lists=lists)
 
     def _second(self, dim: int) -> ProductQuantiser:
-        return ProductQuantiser(code_bytes=self.code_bytes - dim // 8)
+        return ProductQuantiser(code_bytes=self._size(dim) - dim // 8)
+
+    def _size(self, dim: int) -> int:
+        return dim // 8 + dim // 4 if self.code_bytes is None else self.code_bytes
 
     def _index(self, data: VectorData, documents: Floats) -> TwoStageIndex:
         from limbeck.index.two_stage import TwoStageIndex
