@@ -90,7 +90,10 @@ def scan_lists(
 def choose_lists(
     turned: Floats, *, routing: Floats, base: Floats, probes: int, metric: Metric
 ) -> tuple[Rows, Floats]:
-    """The P = `probes` best lists [B, P] by routing vectors, and the scores of their base centroids."""
+    """The P = `probes` best lists [B, P] by routing vectors, in any order, and the scores of their base centroids."""
+    if len(turned) == 1 and metric == "ip":  # half the time of the general way
+        best = np.argpartition(-(routing @ turned[0]), probes - 1)[:probes]
+        return best[None], (base[best] @ turned[0])[None]
     scores, lists = nearest_rows(turned, routing, probes, metric=metric)
     if routing is base:
         return lists, scores
