@@ -30,6 +30,7 @@ import argparse
 import hashlib
 import json
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -298,7 +299,9 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--sets", default=",".join(SETS))
     asked.add_argument("--families", default=",".join(FAMILIES), help="those to tune; all tuned are timed")
-    asked.add_argument("--designs", default="", help="tune only designs whose name holds this")
+    asked.add_argument(
+        "--designs", default="", help="tune only designs whose name holds this (a regular expression)"
+    )
     asked.add_argument(
         "--results", type=Path, default=RESULTS, help="folder of the result file and the tables"
     )
@@ -315,7 +318,7 @@ def main() -> None:
     for name in () if given.table else given.sets.split(","):
         bench = Bench(name)
         for family, design in bench.designs():
-            if family in families and given.designs in design.name:
+            if family in families and re.search(given.designs, design.name):
                 tune(bench, results, family, design)
         finals(bench, results)
     text = frontier_tables.report(results, tuple(FAMILIES))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,10 @@ from limbeck.index.ties import Fetch, best_hits
 from limbeck.quantisers.faiss_io import code_scanner, codes_of, plain_index, query_transform, same, to_faiss
 from limbeck.quantisers.faiss_scan import choose_lists, faiss_threads, scan_all, scan_lists
 from limbeck.quantisers.product import ProductQuantiser
-from limbeck.types import Codes, Floats, Hits, Reps
+from limbeck.types import Codes, Floats, Hits, Reps, Rows
 
 QUERY_BLOCK = 4096
+Value = TypeVar("Value", bound=np.generic)
 
 
 class CodeIndex:
@@ -144,10 +145,10 @@ class CodeIndex:
         lists, coarse = choose_lists(turned, routing=self._routing, base=base, probes=probes, metric=metric)
         return lambda numbers, depth: scan_lists(
             self._scanner,
-            turned[numbers],
+            those(turned, numbers),
             depth,
-            lists=lists[numbers],
-            coarse=coarse[numbers],
+            lists=those(lists, numbers),
+            coarse=those(coarse, numbers),
             metric=metric,
             allowed=mask,
         )
@@ -166,6 +167,11 @@ class CodeIndex:
         """The index saved in the folder; refused unless the faiss file has the hash that was saved."""
         quantiser, codes, query_map = load_index(folder)
         return cls(quantiser, codes, query_map=query_map, threads=threads)
+
+
+def those(values: NDArray[Value], numbers: Rows) -> NDArray[Value]:
+    """The lines of these numbers, which rise: where that is all of them, the very array."""
+    return values if len(numbers) == len(values) else values[numbers]
 
 
 def probed_lists(effort: float, lists: int) -> int:

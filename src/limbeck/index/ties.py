@@ -36,6 +36,8 @@ def best_hits(fetch: Fetch, *, queries: int, k: int, size: int, tolerance: Float
     scores, rows = in_order(*fetch(open_queries, depth))
     best = Hits(_of_width(rows, k, -1), _of_width(scores, k, -np.inf))
     while depth < deepest and scores.shape[1] > k:
+        if len(scores) == 1 and tolerance is None and scores[0, k - 1] > scores[0, -1]:
+            break  # the usual case of a single query, whose time is that of every step here
         slack = 0 if tolerance is None else tolerance[open_queries]
         cut = (rows[:, -1] >= 0) & (scores[:, k - 1] <= scores[:, -1] + slack)
         open_queries = open_queries[cut]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, CorruptArtefact, LimbeckError
 from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.compressed import those
 from limbeck.index.fast_scan import FastScanIndex
 from limbeck.index.files import load_index
 from limbeck.index.ties import Fetch, best_hits
@@ -152,8 +153,10 @@ class TwoStageIndex:
 
         def again(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
             scores, rows = fetch(numbers, min(size, math.ceil(self.factor * depth)))
-            scores = scores + self._second_scores(turned[numbers], rows)
-            order = np.argsort(-scores, axis=1)[:, :depth]
+            scores = scores + self._second_scores(those(turned, numbers), rows)
+            order = (-scores).argsort(axis=1)[:, :depth]
+            if len(order) == 1:
+                return scores[:, order[0]], rows[:, order[0]]
             lines = np.arange(len(rows))[:, None]
             return scores[lines, order], rows[lines, order]
 
