@@ -164,6 +164,15 @@ class OwnSearch:
         return self.index.search
 
 
+class EngineSearch(OwnSearch):
+    """Ours where it is a faiss engine: its factor is a setting of the engine, which a fresh index reads."""
+
+    def _ready(self, point: Point) -> Any:
+        self.index.engine.k_factor = point.factor
+        self.index = EngineIndex(self.index.engine, metric="ip")
+        return self.index.search
+
+
 @dataclass(frozen=True, kw_only=True)
 class FastScan:
     """faiss's lists of codes scanned in registers: product codes of 4 bits for 4 dimensions, or RaBitQ's one bit."""
@@ -295,6 +304,8 @@ def own_designs(documents: int, lists: Sequence[int]) -> Iterator[Design]:
     from limbeck.recipes.routed import LimbeckLists
 
     for count in (default_lists(documents), *lists[1:]):
+        vectors = LimbeckLists(second="int8", lists=count)
+        yield Design(f"Lists + int8, {count} lists", vectors, partial(EngineSearch, lists=count))
         for size in (112, 144, 240):
             recipe = LimbeckLists(code_bytes=size, lists=count)
             search = partial(OwnSearch, lists=count)

@@ -70,3 +70,40 @@ def test_sizes_that_do_not_exist_are_refused_with_those_that_do(data):
         LimbeckLists(code_bytes=21).run(data).build()
     with pytest.raises(ConfigError, match="8 divides"):
         LimbeckLists().check_fits(1000, 30)
+
+
+@pytest.fixture(scope="module")
+def vectors_decide(data):
+    recipe = replace(ROUTED, code_bytes=None, second="int8")
+    return recipe.run(data).build(), replace(recipe, learn_routing=False).run(data).build()
+
+
+def test_with_int8_vectors_few_lists_hold_more_when_routing_is_learnt(vectors_decide, data):
+    queries = Reps.single(data.dev_queries)
+    exact = Flat(data.documents).search(queries, 10)
+    for probes in (1, 2, 4):
+        routed, plain = (
+            float(overlap(index.search(queries, 10, effort=probes / 32), exact, k=10).mean())
+            for index in vectors_decide
+        )
+        assert routed > plain
+
+
+def test_with_int8_vectors_all_lists_give_nearly_the_exact_top_with_and_without_routing(vectors_decide, data):
+    queries = Reps.single(data.dev_queries)
+    exact = Flat(data.documents).search(queries, 10)
+    routed, plain = (index.search(queries, 10, effort=1.0) for index in vectors_decide)
+    assert float(overlap(routed, plain, k=10).mean()) > 0.99
+    assert float(overlap(routed, exact, k=10).mean()) > 0.97
+
+
+def test_with_int8_vectors_it_is_a_faiss_file(vectors_decide, data, tmp_path):
+    queries = Reps.single(data.dev_queries)
+    vectors_decide[0].save(tmp_path)
+    opened = open_index(tmp_path, kind="engine")
+    np.testing.assert_array_equal(opened.search(queries, 10).ids, vectors_decide[0].search(queries, 10).ids)
+
+
+def test_with_int8_vectors_there_is_one_size(data):
+    with pytest.raises(ConfigError, match=r"Nearest that fit: \[36\]"):
+        LimbeckLists(code_bytes=20, second="int8").check_fits(1000, 32)
