@@ -135,7 +135,7 @@ class LimbeckLists:
             codes,
             second=second,
             second_codes=Codes(np.concatenate(second_codes)),
-            factor=self.factor or 4.0,
+            factor=4.0 if self.factor is None else self.factor,
         )
 
     def _with_vectors(self, first: ProductQuantiser, codes: Codes, documents: Floats) -> EngineIndex:
@@ -150,7 +150,8 @@ class LimbeckLists:
         engine = fast_scanner(code_scanner(first, codes), bits=4)
         if self.learn_routing:
             engine = with_routing(engine, first.routing)
-        engine = refined(engine, documents, store="sq8", factor=self.factor or 8.0, metric="ip")
+        factor = 8.0 if self.factor is None else self.factor
+        engine = refined(engine, documents, store="sq8", factor=factor, metric="ip")
         lists = len(first.base)
         return EngineIndex(engine, metric="ip", default_effort=min(1.0, max(8 / lists, 0.1)))
 
