@@ -49,7 +49,18 @@ def test_stopped_training_goes_on_where_it_was_and_ends_in_the_same_codebooks(ve
     def words(name):
         return (
             *("distil", "--corpus", vectors / "docs.npy", "--queries", vectors / "queries.npy", "--verbose"),
-            *("--similarity", "cosine", "--bytes", 4, "--batch-size", 8, "--epochs", EPOCHS, "--patience", EPOCHS),
+            *(
+                "--similarity",
+                "cosine",
+                "--bytes",
+                4,
+                "--batch-size",
+                8,
+                "--epochs",
+                EPOCHS,
+                "--patience",
+                EPOCHS,
+            ),
             *("--out", tmp_path / name, "--checkpoints", tmp_path / f"{name}-kept"),
         )
 

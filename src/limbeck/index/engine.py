@@ -59,6 +59,7 @@ class EngineIndex:
         self._scan = exhaustive(index)
         self._restricts = leaves_rows_out(index), leaves_rows_out(self._scan)
         self._asked = Parameters()
+        self._rises = _rises_with_similarity(index)
         self._nbytes: int | None = None
 
     @property
@@ -111,7 +112,7 @@ class EngineIndex:
         chosen = selector(mask)
 
         def rank(asked: Floats, depth: int, chosen: Any = None) -> tuple[Floats, Rows]:
-            scores, rows = ranked(index, asked, depth, effort=effort, chosen=chosen, kept=self._asked)
+            scores, rows = ranked(index, asked, depth, hits=k, effort=effort, chosen=chosen, kept=self._asked)
             return self._higher_is_better(scores, rows), rows
 
         def fetch(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
@@ -123,11 +124,11 @@ class EngineIndex:
         return best_hits(fetch, queries=len(queries), k=k, size=size)
 
     def _higher_is_better(self, scores: Floats, rows: Rows) -> Floats:
-        import faiss
-
-        if self.engine.metric_type != faiss.METRIC_INNER_PRODUCT:
+        if not self._rises:
             scores = -scores
-        return scores if rows.min(initial=0) >= 0 else np.where(rows >= 0, scores, np.float32(-np.inf))
+        if rows.size and rows[-1, -1] >= 0 and rows.min() >= 0:
+            return scores
+        return np.where(rows >= 0, scores, np.float32(-np.inf))
 
     def save(self, folder: Path) -> None:
         """`index.faiss`, which opens in plain faiss, and `engine.json` with its sha256 and the settings."""
@@ -161,6 +162,12 @@ class EngineIndex:
         if hashlib.sha256(data).hexdigest() != expected:
             raise CorruptArtefact(f"{folder / FILE}: checksum mismatch; it is damaged or from another save.")
         return cls(read_faiss(data), metric=metric, default_effort=effort, threads=threads)
+
+
+def _rises_with_similarity(index: Any) -> bool:
+    import faiss
+
+    return bool(index.metric_type == faiss.METRIC_INNER_PRODUCT)
 
 
 def _written(index: Any, write: Callable[[bytes], Any]) -> int:

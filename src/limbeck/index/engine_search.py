@@ -78,19 +78,23 @@ def selector(allowed: NDArray[np.bool_] | None) -> Any:
     return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
 
 
-def parameters(index: Any, *, effort: float, depth: int, chosen: Any) -> Any:
-    """Search parameters for an effort in (0, 1], a number of hits and a selector (or None)."""
+def parameters(index: Any, *, effort: float, depth: int, hits: int | None = None, chosen: Any) -> Any:
+    """Search parameters for an effort in (0, 1], a depth to rank to and a selector (or None).
+
+    hits  wanted of the search, where it ranks deeper to see ties: a second look takes factor·hits candidates
+    """
     import faiss
 
     inner = typed(index)
     options = {} if chosen is None else {"sel": chosen}
     if isinstance(inner, faiss.IndexPreTransform):
-        deeper = parameters(inner.index, effort=effort, depth=depth, chosen=chosen)
+        deeper = parameters(inner.index, effort=effort, depth=depth, hits=hits, chosen=chosen)
         return None if deeper is None else faiss.SearchParametersPreTransform(index_params=deeper)
     if isinstance(inner, faiss.IndexRefine):
-        wanted = math.ceil(inner.k_factor * depth)
+        wanted = max(depth, math.ceil(inner.k_factor * (hits or depth)))
         deeper = parameters(inner.base_index, effort=effort, depth=wanted, chosen=chosen)
-        return faiss.IndexRefineSearchParameters(k_factor=inner.k_factor, base_index_params=deeper)
+        factor = (wanted + 0.5) / depth  # faiss takes the whole part of factor·depth
+        return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=deeper)
     if isinstance(inner, faiss.IndexIVF):
         return faiss.SearchParametersIVF(nprobe=share_of(effort, inner.nlist), **options)
     if isinstance(inner, faiss.IndexHNSW):
@@ -111,21 +115,21 @@ class Parameters:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, float, int], Any] = {}
+        self._kept: dict[tuple[int, float, int, int], Any] = {}
 
-    def __call__(self, index: Any, *, effort: float, depth: int, chosen: Any) -> Any:
+    def __call__(self, index: Any, *, effort: float, depth: int, hits: int, chosen: Any) -> Any:
         if chosen is not None:
-            return parameters(index, effort=effort, depth=depth, chosen=chosen)
-        key = (id(index), effort, depth)
+            return parameters(index, effort=effort, depth=depth, hits=hits, chosen=chosen)
+        key = (id(index), effort, depth, hits)
         if key not in self._kept:
             if len(self._kept) >= MOST_KEPT:
                 self._kept = {}
-            self._kept[key] = parameters(index, effort=effort, depth=depth, chosen=None)
+            self._kept[key] = parameters(index, effort=effort, depth=depth, hits=hits, chosen=None)
         return self._kept[key]
 
 
 def ranked(
-    index: Any, queries: Floats, depth: int, *, effort: float, chosen: Any, kept: Parameters
+    index: Any, queries: Floats, depth: int, *, hits: int, effort: float, chosen: Any, kept: Parameters
 ) -> tuple[Floats, Rows]:
     """The engine's own scores and rows [B, depth]; with a selector, of those rows alone."""
     import faiss
@@ -135,6 +139,6 @@ def ranked(
         second = inner.refine_index  # every row gets the second look; faiss is wrong beyond N candidates
         options = parameters(second, effort=effort, depth=depth, chosen=chosen)
         return second.search(queries, depth, params=options)  # type: ignore[no-any-return]
-    asked = kept(index, effort=effort, depth=depth, chosen=chosen)
+    asked = kept(index, effort=effort, depth=depth, hits=hits, chosen=chosen)
     scores, rows = index.search(queries, depth, params=asked)
     return scores, rows

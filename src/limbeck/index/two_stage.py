@@ -132,7 +132,7 @@ class TwoStageIndex:
         with faiss_threads(self.threads):
             for start in range(0, max(1, len(queries)), QUERY_BLOCK):
                 turned = self.first.turned(queries[start : start + QUERY_BLOCK])
-                fetch = self._fetcher(turned, share=share, size=size, mask=mask)
+                fetch = self._fetcher(turned, wanted, share=share, size=size, mask=mask)
                 parts.append(best_hits(fetch, queries=len(turned), k=wanted, size=size))
         if len(parts) == 1:
             return parts[0]
@@ -148,11 +148,13 @@ class TwoStageIndex:
             return turned
         return np.asarray(turned @ quantiser.rotation, dtype=np.float32)
 
-    def _fetcher(self, turned: Floats, *, share: float, size: int, mask: NDArray[np.bool_] | None) -> Fetch:
+    def _fetcher(
+        self, turned: Floats, hits: int, *, share: float, size: int, mask: NDArray[np.bool_] | None
+    ) -> Fetch:
         fetch = self.first.fetcher(turned, share=share, mask=mask)
 
         def again(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
-            scores, rows = fetch(numbers, min(size, math.ceil(self.factor * depth)))
+            scores, rows = fetch(numbers, min(size, max(depth, math.ceil(self.factor * hits))))
             scores = scores + self._second_scores(those(turned, numbers), rows)
             order = (-scores).argsort(axis=1)[:, :depth]
             if len(order) == 1:
