@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from limbeck.cli import main
 
 DEADLINE = 120.0
-EPOCHS = 60  # some seconds of them: the signal must arrive before the last
+EPOCHS = 30  # some seconds of them: the signal must arrive before the last
 
 
 def started(*words):
@@ -22,7 +22,13 @@ def started(*words):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=hears_ctrl_c,
     )
+
+
+def hears_ctrl_c():
+    """Shells start what runs in the background deaf to it, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finished(*words):

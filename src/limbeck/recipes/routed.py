@@ -51,9 +51,7 @@ class LimbeckLists:
     """
 
     code_bytes: int | None = None  # 1 for 8 dimensions chooses, the rest decide; None = 3 in all: 144 of 384
-    second: Literal["codes", "int8"] = (
-        "codes"  # what decides; int8 vectors are a byte a dimension, and in faiss
-    )
+    second: Literal["codes", "int8"] = "codes"  # what decides; int8: a byte a dimension, in faiss
     lists: int | None = None  # None = the square root of the number of documents
     factor: float | None = None  # candidates of the second look for each hit; None = 4, before int8 vectors 8
     learn_routing: bool = True  # else lists are chosen by their centroids
