@@ -1,9 +1,13 @@
 """Two stages: 4-bit codes in lists choose, codes of what they leave decide."""
 
+import hashlib
 import json
+import pickle
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from limbeck.errors import ConfigError, CorruptArtefact
 from limbeck.evaluate import overlap
@@ -119,7 +123,7 @@ def test_damaged_second_codes_are_refused(index, tmp_path):
     with pytest.raises(CorruptArtefact, match="checksum"):
         TwoStageIndex.open(tmp_path)
     (tmp_path / "second.npy").unlink()
-    with pytest.raises(CorruptArtefact, match="second codes"):
+    with pytest.raises(CorruptArtefact, match="missing"):
         TwoStageIndex.open(tmp_path)
 
 
@@ -146,8 +150,42 @@ def test_every_byte_is_counted(index, tmp_path):
     )  # files hold codewords twice: once for plain faiss
 
 
-def test_the_description_of_the_second_codes_is_json_without_pickle(index, tmp_path):
+def test_codes_of_another_save_are_refused(index, vectors, tmp_path):
+    index.save(tmp_path / "one")
+    two_stages(vectors[::-1].copy()).save(tmp_path / "other")
+    for name in ("second.npy", "second.safetensors"):
+        (tmp_path / "one" / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(CorruptArtefact, match="another save"):
+        TwoStageIndex.open(tmp_path / "one")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", pickle.dumps([1]), "objects"])
+def test_second_codes_that_are_no_plain_array_are_refused_even_where_the_hash_is_theirs(
+    index, tmp_path, content
+):
     index.save(tmp_path)
-    raw = (tmp_path / "second.safetensors").read_bytes()
-    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
-    assert "second_sha256" in json.loads(header["__metadata__"]["limbeck"])
+    if content == "objects":
+        np.save(tmp_path / "second.npy", np.array([[print]], dtype=object), allow_pickle=True)
+    else:
+        (tmp_path / "second.npy").write_bytes(content)
+    digest = hashlib.sha256((tmp_path / "second.npy").read_bytes()).hexdigest()
+    redescribed(tmp_path, second_sha256=digest)
+    with pytest.raises(CorruptArtefact, match="no plain array"):
+        TwoStageIndex.open(tmp_path)
+
+
+@pytest.mark.parametrize("factor", [0, "4", None, float("inf")])
+def test_a_factor_that_cannot_be_is_a_corrupt_artefact(index, tmp_path, factor):
+    index.save(tmp_path)
+    redescribed(tmp_path, factor=factor)
+    with pytest.raises(CorruptArtefact, match="factor"):
+        TwoStageIndex.open(tmp_path)
+
+
+def redescribed(folder, **changes):
+    """The header of the second codebook with other values."""
+    path = folder / "second.safetensors"
+    with safe_open(path, framework="numpy") as stored:
+        described = json.loads(stored.metadata()["limbeck"])
+    arrays = load_file(path)
+    save_file(arrays, path, metadata={"limbeck": json.dumps({**described, **changes})})

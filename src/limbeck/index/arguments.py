@@ -28,12 +28,10 @@ def query_vectors(query: Reps, *, dim: int) -> Floats:
             f"queries have {array.shape[1]} dimensions, but the index has {dim}.\n\n"
             "Hint: encode queries with the encoder that the index was built for."
         )
-    if array.dtype == np.float32:
-        floats = np.ascontiguousarray(array)
-    else:
-        with np.errstate(over="ignore"):
-            floats = np.ascontiguousarray(array, dtype=np.float32)
-    if not np.isfinite(floats.sum(dtype=np.float64)):  # one pass; the row is looked up only when there is one
+    with np.errstate(over="ignore", invalid="ignore"):
+        floats = np.ascontiguousarray(array, dtype=np.float32)
+        total = floats.sum(dtype=np.float64)
+    if not np.isfinite(total):  # one pass; the row is looked up only when there is one
         bad = np.flatnonzero(~np.isfinite(floats).all(axis=1))
         raise DataError(
             f"query vector {bad[0]} contains NaN or Inf ({len(bad)} of {len(floats)} queries do)."

@@ -1,10 +1,17 @@
-"""A code index as two files: `index.faiss` for faiss, and `quantiser.safetensors`, which holds everything."""
+"""Files of indexes. A code index is two: `index.faiss` for faiss, and `quantiser.safetensors`, which holds everything.
+
+Arrays that are too large for such a file, or are to stay on disk, are `.npy` files whose sha256 stands in another one.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from limbeck.errors import CorruptArtefact, LimbeckError
 from limbeck.quantisers.codebook_file import codebook_bytes, codebook_in
@@ -26,7 +33,7 @@ def save_index(folder: Path, quantiser: ProductQuantiser, plain: Any, *, query_m
 
 def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:
     """Quantiser, codes and query map from both files; CorruptArtefact if they do not belong together."""
-    data, raw = _bytes_of(folder / "index.faiss"), _bytes_of(folder / "quantiser.safetensors")
+    data, raw = bytes_of(folder / "index.faiss"), bytes_of(folder / "quantiser.safetensors")
     try:
         codebook = codebook_in(raw)
         expected = (codebook.description or {})["index_sha256"]
@@ -46,7 +53,26 @@ def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:
     return quantiser, codes, codebook.query_map
 
 
-def _bytes_of(path: Path) -> bytes:
+def save_array(path: Path, array: NDArray[Any]) -> str:
+    """Writes an `.npy` file in one step and gives the sha256 of its bytes. Holds a copy of the array meanwhile."""
+    data = io.BytesIO()
+    np.lib.format.write_array(data, np.ascontiguousarray(array), allow_pickle=False)
+    durable.write_file(path, data.getvalue())
+    return hashlib.sha256(data.getvalue()).hexdigest()
+
+
+def load_array(path: Path, *, sha256: str) -> NDArray[Any]:
+    """The array in an `.npy` file, left there: memory-mapped. CorruptArtefact unless its bytes have this sha256."""
+    if hashlib.sha256(bytes_of(path)).hexdigest() != sha256:
+        raise CorruptArtefact(f"{path}: checksum mismatch; it is damaged or from another save.")
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError) as error:
+        raise CorruptArtefact(f"{path} holds no plain array: {error}") from error
+
+
+def bytes_of(path: Path) -> bytes:
+    """The bytes of the file; CorruptArtefact where there is none."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -11,29 +11,7 @@ from typing import Any
 import numpy as np
 
 from limbeck.index.engine_search import innermost, typed
-from limbeck.types import Floats, Rows
-
-
-def lists_of(engine: Any, documents: int) -> Rows:
-    """[N]: the list of each document."""
-    import faiss
-
-    inverted = innermost(engine).invlists
-    found = np.full(documents, -1, dtype=np.int64)
-    for number in range(inverted.nlist):
-        size = inverted.list_size(number)
-        if size:
-            found[faiss.rev_swig_ptr(inverted.get_ids(number), size)] = number
-    return found
-
-
-def centroids(engine: Any) -> Floats:
-    """[L, d] in the space of the documents."""
-    inner = innermost(engine)
-    found = inner.quantizer.reconstruct_n(0, inner.nlist)
-    for transform in reversed(transforms(engine)):
-        found = transform.reverse_transform(found)
-    return np.ascontiguousarray(found, dtype=np.float32)
+from limbeck.types import Floats
 
 
 def with_routing(engine: Any, routing: Floats) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from limbeck.errors import CorruptArtefact, LimbeckError
 from limbeck.index.arguments import allowed_rows, checked_effort, checked_map, hits_wanted, query_vectors
+from limbeck.index.files import bytes_of, load_array, save_array
 from limbeck.index.ties import best_hits
 from limbeck.quantisers.faiss_io import code_scanner, codes_of
 from limbeck.quantisers.faiss_scan import faiss_threads, scan_all
@@ -110,12 +109,11 @@ class SumIndex:
 
         durable.make_folders(folder)
         parts = dict(self.quantiser.parts())
-        hashes = {}
-        for name, array in ((CODES, self.codes.codes), (CODER, parts.pop(ASSIGN))):
-            data = io.BytesIO()
-            np.lib.format.write_array(data, array, allow_pickle=False)
-            durable.write_file(folder / name, data.getvalue())
-            hashes[name] = hashlib.sha256(data.getvalue()).hexdigest()
+        coder = parts.pop(ASSIGN)
+        hashes = {
+            name: save_array(folder / name, array)
+            for name, array in ((CODES, self.codes.codes), (CODER, coder))
+        }
         if self.query_map is not None:
             parts[QUERY_MAP] = self.query_map
         settings = {name: getattr(self.quantiser, name) for name in SETTINGS}
@@ -126,8 +124,8 @@ class SumIndex:
     def open(cls, folder: Path, *, threads: int | None = None) -> Self:
         """The index saved in the folder; refused unless its files have the hashes that were saved."""
         settings, hashes, parts = _described(folder / QUANTISER)
-        codes = np.array(_array(folder / CODES, hashes))
-        parts[ASSIGN] = _array(folder / CODER, hashes)
+        codes = np.array(load_array(folder / CODES, sha256=hashes[CODES]))
+        parts[ASSIGN] = load_array(folder / CODER, sha256=hashes[CODER])
         moved = parts.pop(QUERY_MAP, None)
         try:
             quantiser = SumQuantiser(**settings).with_parts(parts)
@@ -141,7 +139,7 @@ def _described(path: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, ND
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    raw = _bytes_of(path)
+    raw = bytes_of(path)
     try:
         arrays = load(raw)
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
@@ -150,17 +148,3 @@ def _described(path: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, ND
         return settings, {name: described["sha256"][name] for name in (CODES, CODER)}, arrays
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CorruptArtefact(f"{path} cannot be read: {error}") from error
-
-
-def _array(path: Path, hashes: dict[str, str]) -> NDArray[Any]:
-    """The array in the file, left there: memory-mapped."""
-    if hashlib.sha256(_bytes_of(path)).hexdigest() != hashes[path.name]:
-        raise CorruptArtefact(f"{path}: checksum mismatch; it is damaged or from another save.")
-    return np.lib.format.open_memmap(path, mode="r")
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise CorruptArtefact(f"{path} is missing.") from None

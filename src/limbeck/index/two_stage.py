@@ -21,7 +21,7 @@ from limbeck.errors import ConfigError, CorruptArtefact, LimbeckError
 from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
 from limbeck.index.compressed import those
 from limbeck.index.fast_scan import FastScanIndex
-from limbeck.index.files import load_index
+from limbeck.index.files import bytes_of, load_array, load_index, save_array
 from limbeck.index.ties import Fetch, best_hits
 from limbeck.quantisers.codebook_file import codebook_bytes, codebook_in
 from limbeck.quantisers.faiss_scan import faiss_threads
@@ -29,7 +29,7 @@ from limbeck.quantisers.product import ProductQuantiser
 from limbeck.storage import durable
 from limbeck.types import Codes, Floats, Hits, Reps, Rows
 
-SECOND_CODES, SECOND = "second.npy", "second.safetensors"
+FIRST, SECOND_CODES, SECOND = "quantiser.safetensors", "second.npy", "second.safetensors"
 QUERY_BLOCK = 4096
 BLOCK_FLOATS = 2**22  # decoded at once: 16 MB
 
@@ -184,13 +184,11 @@ class TwoStageIndex:
     def save(self, folder: Path) -> None:
         """The files of `CodeIndex`, the second codes, and their codewords with the hash of those codes."""
         self.first.save(folder)
-        codes = np.ascontiguousarray(self.second_codes.codes)
         described = {
-            "second_sha256": hashlib.sha256(codes.tobytes()).hexdigest(),
-            "factor": repr(self.factor),
+            "first_sha256": _sha256(folder / FIRST),
+            "second_sha256": save_array(folder / SECOND_CODES, self.second_codes.codes),
+            "factor": self.factor,
         }
-        with durable.replacement(folder / SECOND_CODES, needed=codes.nbytes) as out:
-            np.lib.format.write_array(out, codes, allow_pickle=False)
         durable.write_file(folder / SECOND, codebook_bytes(self.second, query_map=None, more=described))
 
     @classmethod
@@ -198,26 +196,29 @@ class TwoStageIndex:
         """The index saved in the folder; refused unless its files have the hashes that were saved."""
         quantiser, codes, _ = load_index(folder)
         try:
-            book = codebook_in((folder / SECOND).read_bytes())
+            book = codebook_in(bytes_of(folder / SECOND))
             described: dict[str, Any] = dict(book.description or {})
-            expected, factor = described["second_sha256"], float(described["factor"])
-            second_codes = np.load(folder / SECOND_CODES, allow_pickle=False)
-        except (OSError, LimbeckError, KeyError, ValueError) as error:
-            raise CorruptArtefact(f"{folder}: its second codes cannot be read: {error}") from error
-        if hashlib.sha256(second_codes.tobytes()).hexdigest() != expected:
-            raise CorruptArtefact(
-                f"{folder / SECOND_CODES}: checksum mismatch; it is damaged or from another save."
+            hashes = described["first_sha256"], described["second_sha256"]
+            if not isinstance(book.quantiser, ProductQuantiser):
+                raise CorruptArtefact(f"{folder / SECOND} holds another kind of codebook.")
+            if _sha256(folder / FIRST) != hashes[0]:
+                raise CorruptArtefact(f"{folder / SECOND} is from another save than {FIRST}.")
+            return cls(
+                quantiser,
+                codes,
+                second=book.quantiser,
+                second_codes=Codes(np.array(load_array(folder / SECOND_CODES, sha256=hashes[1]))),
+                factor=described["factor"],
+                threads=threads,
             )
-        if not isinstance(book.quantiser, ProductQuantiser):
-            raise CorruptArtefact(f"{folder / SECOND} holds another kind of codebook.")
-        return cls(
-            quantiser,
-            codes,
-            second=book.quantiser,
-            second_codes=Codes(second_codes),
-            factor=factor,
-            threads=threads,
-        )
+        except CorruptArtefact:
+            raise
+        except (LimbeckError, KeyError) as error:
+            raise CorruptArtefact(f"{folder}: its files do not fit together: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(bytes_of(path)).hexdigest()
 
 
 def _refuse_unfitting(

@@ -19,7 +19,7 @@ from limbeck.negatives import TopK
 from limbeck.quantisers.coarse import default_lists
 from limbeck.quantisers.engine import BLOCK_ROWS
 from limbeck.quantisers.product import ProductQuantiser
-from limbeck.recipes.engines import engine_system
+from limbeck.recipes.engines import engine_system, visited
 from limbeck.teachers import DenseTeacher
 from limbeck.train.fit import Schedule, fit
 from limbeck.train.system import System, TrainingQueries
@@ -104,7 +104,10 @@ class LimbeckLists:
 
     def _index(self, data: VectorData, documents: Floats) -> TwoStageIndex | EngineIndex:
         if data.metric != "ip":
-            raise ConfigError(f"routing is learnt for inner products; found `metric`={data.metric!r}.")
+            raise ConfigError(
+                f"routing is learnt for inner products; found `metric`={data.metric!r}.\n\n"
+                "Hint: `distillvq` with lists knows squared distances."
+            )
         self.check_fits(*documents.shape)
         first = self._first(*documents.shape).fit(documents, seed=self.seed)
         codes = first.encode(documents)
@@ -150,8 +153,7 @@ class LimbeckLists:
             engine = with_routing(engine, first.routing)
         factor = 8.0 if self.factor is None else self.factor
         engine = refined(engine, documents, store="sq8", factor=factor, metric="ip")
-        lists = len(first.base)
-        return EngineIndex(engine, metric="ip", default_effort=min(1.0, max(8 / lists, 0.1)))
+        return EngineIndex(engine, metric="ip", default_effort=visited(len(first.base), None))
 
     def _learned(self, data: VectorData, list_of: Rows, start: Floats) -> Floats:
         """Routing vectors [L, d] whose soft-max over the lists falls where the teacher's documents lie."""
