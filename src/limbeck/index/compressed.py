@@ -9,17 +9,12 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.index.arguments import (
-    allowed_rows,
-    checked_effort,
-    checked_map,
-    hits_wanted,
-    query_vectors,
-)
+from limbeck.index.arguments import checked_map
+from limbeck.index.asking import asked, in_blocks
 from limbeck.index.files import load_index, save_index
 from limbeck.index.ties import Fetch, best_hits
 from limbeck.quantisers.faiss_io import code_scanner, codes_of, plain_index, query_transform, same, to_faiss
-from limbeck.quantisers.faiss_scan import choose_lists, faiss_threads, scan_all, scan_lists
+from limbeck.quantisers.faiss_scan import choose_lists, scan_all, scan_lists
 from limbeck.quantisers.product import ProductQuantiser
 from limbeck.types import Codes, Floats, Hits, Reps, Rows
 
@@ -110,29 +105,17 @@ class CodeIndex:
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
         """The k best rows of each query in ceil(effort·L) lists; with `allowed`, of those rows alone."""
-        share = checked_effort(effort) or self.default_effort
-        queries = query_vectors(query, dim=self.dim)
-        wanted = hits_wanted(k, size=len(self))
-        mask = allowed_rows(allowed, size=len(self))
-        size = len(self) if mask is None else int(mask.sum())
-        parts = []
-        with faiss_threads(self.threads):
-            for start in range(0, max(1, len(queries)), QUERY_BLOCK):
-                part = queries[start : start + QUERY_BLOCK]
-                parts.append(self._search_block(self.turned(part), wanted, size=size, share=share, mask=mask))
-        if len(parts) == 1:
-            return parts[0]
-        return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
+        request = asked(self, query, k, effort=effort, allowed=allowed, default_effort=self.default_effort)
+
+        def search(queries: Floats) -> Hits:
+            fetch = self.fetcher(self.turned(queries), share=request.effort, mask=request.mask)
+            return best_hits(fetch, queries=len(queries), k=request.k, size=request.size)
+
+        return in_blocks(request.queries, search, most=QUERY_BLOCK, threads=self.threads)
 
     def turned(self, queries: Floats) -> Floats:
         """[B, d] to [B, e]: through the query map and the rotation."""
         return queries if self._transform is None else queries @ self._transform.T
-
-    def _search_block(
-        self, turned: Floats, k: int, *, size: int, share: float, mask: NDArray[np.bool_] | None
-    ) -> Hits:
-        fetch = self.fetcher(turned, share=share, mask=mask)
-        return best_hits(fetch, queries=len(turned), k=k, size=size)
 
     def fetcher(self, turned: Floats, *, share: float, mask: NDArray[np.bool_] | None) -> Fetch:
         """What gives the best rows of some of these queries, to any depth."""

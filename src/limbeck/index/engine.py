@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, CorruptArtefact
-from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.arguments import checked_effort
+from limbeck.index.asking import Asked, asked, in_blocks
 from limbeck.index.engine_search import (
     Parameters,
     exhaustive,
@@ -25,7 +26,6 @@ from limbeck.index.engine_search import (
 from limbeck.index.leaving_out import only_allowed
 from limbeck.index.ties import best_hits
 from limbeck.quantisers.faiss_io import read_faiss
-from limbeck.quantisers.faiss_scan import faiss_threads
 from limbeck.storage import durable
 from limbeck.types import Floats, Hits, Metric, Reps, Rows
 
@@ -90,29 +90,23 @@ class EngineIndex:
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
         """The k best rows of each query that the engine finds; with `allowed`, of those rows alone."""
-        share = checked_effort(effort) or self.default_effort
-        queries = query_vectors(query, dim=self.dim)
-        wanted = hits_wanted(k, size=len(self))
-        mask = allowed_rows(allowed, size=len(self))
-        parts = []
-        with faiss_threads(self.threads):
-            for start in range(0, max(1, len(queries)), QUERY_BLOCK):
-                part = queries[start : start + QUERY_BLOCK]
-                parts.append(self._search_block(part, wanted, effort=share, mask=mask))
-        if len(parts) == 1:
-            return parts[0]
-        return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
+        request = asked(self, query, k, effort=effort, allowed=allowed, default_effort=self.default_effort)
+        return in_blocks(
+            request.queries,
+            lambda queries: self._search_block(queries, request),
+            most=QUERY_BLOCK,
+            threads=self.threads,
+        )
 
-    def _search_block(
-        self, queries: Floats, k: int, *, effort: float, mask: NDArray[np.bool_] | None
-    ) -> Hits:
+    def _search_block(self, queries: Floats, request: Asked) -> Hits:
+        effort, mask, k = request.effort, request.mask, request.k
         index, restricts = (
             (self.engine, self._restricts[0]) if effort < 1 else (self._scan, self._restricts[1])
         )
         chosen = selector(mask)
 
-        def rank(asked: Floats, depth: int, chosen: Any = None) -> tuple[Floats, Rows]:
-            scores, rows = ranked(index, asked, depth, hits=k, effort=effort, chosen=chosen, kept=self._asked)
+        def rank(block: Floats, depth: int, chosen: Any = None) -> tuple[Floats, Rows]:
+            scores, rows = ranked(index, block, depth, hits=k, effort=effort, chosen=chosen, kept=self._asked)
             return self._higher_is_better(scores, rows), rows
 
         def fetch(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
@@ -120,8 +114,7 @@ class EngineIndex:
                 return rank(queries[numbers], depth, chosen)
             return only_allowed(rank, queries[numbers], depth, allowed=mask)
 
-        size = len(self) if mask is None else int(mask.sum())
-        return best_hits(fetch, queries=len(queries), k=k, size=size)
+        return best_hits(fetch, queries=len(queries), k=k, size=request.size)
 
     def _higher_is_better(self, scores: Floats, rows: Rows) -> Floats:
         if not self._rises:

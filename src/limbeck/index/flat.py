@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, CorruptArtefact, ShapeError
-from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.arguments import query_vectors
+from limbeck.index.asking import asked, in_blocks
 from limbeck.index.ties import best_hits, in_order
 from limbeck.quantisers.engine import finite_floats
 from limbeck.quantisers.faiss_scan import faiss_threads, nearest_rows
@@ -66,19 +67,12 @@ class Flat:
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
         """The k best rows of each query; every effort is exhaustive here. -1 where there are no more."""
-        checked_effort(effort)
-        queries = query_vectors(query, dim=self.dim)
-        wanted = hits_wanted(k, size=len(self))
-        mask = allowed_rows(allowed, size=len(self))
-        size = len(self) if mask is None else int(mask.sum())
-        parts = []
-        with faiss_threads(self.threads):
-            for start in range(0, max(1, len(queries)), QUERY_BLOCK):
-                part = queries[start : start + QUERY_BLOCK]
-                parts.append(self._search_block(part, wanted, size=size, mask=mask))
-        if len(parts) == 1:
-            return parts[0]
-        return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
+        request = asked(self, query, k, effort=effort, allowed=allowed)
+
+        def search(queries: Floats) -> Hits:
+            return self._search_block(queries, request.k, size=request.size, mask=request.mask)
+
+        return in_blocks(request.queries, search, most=QUERY_BLOCK, threads=self.threads)
 
     def nearest(self, queries: Floats, k: int) -> Hits:
         """As `search`, but rows that differ by rounding only come as the engine left them: a third faster.

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import CorruptArtefact
-from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.arguments import checked_effort
+from limbeck.index.asking import asked
 from limbeck.index.leaving_out import only_allowed
 from limbeck.index.package_engines import ENGINES
 from limbeck.index.ties import best_hits
@@ -90,13 +91,11 @@ class PackageIndex:
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
         """The k best rows of each query that the package finds; with `allowed`, of those rows alone."""
-        share = checked_effort(effort) or self.default_effort
-        queries = query_vectors(query, dim=self.dim)
-        wanted = hits_wanted(k, size=len(self))
-        mask = allowed_rows(allowed, size=len(self))
+        request = asked(self, query, k, effort=effort, allowed=allowed, default_effort=self.default_effort)
+        queries, mask = request.queries, request.mask
 
-        def rank(asked: Floats, depth: int) -> tuple[Floats, Rows]:
-            scores, rows = self.engine.rank(asked, depth, effort=share, threads=self.threads or 1)
+        def rank(block: Floats, depth: int) -> tuple[Floats, Rows]:
+            scores, rows = self.engine.rank(block, depth, effort=request.effort, threads=self.threads or 1)
             return np.where(rows >= 0, scores, np.float32(-np.inf)), rows
 
         def fetch(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
@@ -104,8 +103,7 @@ class PackageIndex:
                 return rank(queries[numbers], depth)
             return only_allowed(rank, queries[numbers], depth, allowed=mask)
 
-        size = len(self) if mask is None else int(mask.sum())
-        return best_hits(fetch, queries=len(queries), k=wanted, size=size)
+        return best_hits(fetch, queries=len(queries), k=request.k, size=request.size)
 
     def save(self, folder: Path) -> None:
         """`package/` as the package writes it, and `package.json` with settings and the sha256 of each file."""

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import CorruptArtefact, LimbeckError
-from limbeck.index.arguments import allowed_rows, checked_effort, checked_map, hits_wanted, query_vectors
+from limbeck.index.arguments import checked_map
+from limbeck.index.asking import asked, in_blocks
 from limbeck.index.files import bytes_of, load_array, save_array
 from limbeck.index.ties import best_hits
 from limbeck.quantisers.faiss_io import code_scanner, codes_of
-from limbeck.quantisers.faiss_scan import faiss_threads, scan_all
+from limbeck.quantisers.faiss_scan import scan_all
 from limbeck.quantisers.sums import SumQuantiser
 from limbeck.storage import durable
 from limbeck.types import Codes, Floats, Hits, Reps
@@ -77,31 +78,21 @@ class SumIndex:
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
         """The k best rows of each query, of the `allowed` ones; every effort is exhaustive here."""
-        checked_effort(effort)
-        queries = query_vectors(query, dim=self.dim)
-        wanted = hits_wanted(k, size=len(self))
-        mask = allowed_rows(allowed, size=len(self))
-        size = len(self) if mask is None else int(mask.sum())
-        parts = []
-        with faiss_threads(self.threads):
-            for start in range(0, max(1, len(queries)), QUERY_BLOCK):
-                block = queries[start : start + QUERY_BLOCK]
-                moved = block if self.query_map is None else block @ self.query_map.T
-                turned = self.quantiser.rotate_vectors(moved)
-                parts.append(self._search_block(self.quantiser.repeat(turned), wanted, size=size, mask=mask))
-        if len(parts) == 1:
-            return parts[0]
-        return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
+        request = asked(self, query, k, effort=effort, allowed=allowed)
 
-    def _search_block(self, repeated: Floats, k: int, *, size: int, mask: NDArray[np.bool_] | None) -> Hits:
-        return best_hits(
-            lambda numbers, depth: scan_all(
-                self._scanner, repeated[numbers], depth, metric="ip", allowed=mask
-            ),
-            queries=len(repeated),
-            k=k,
-            size=size,
-        )
+        def search(queries: Floats) -> Hits:
+            moved = queries if self.query_map is None else queries @ self.query_map.T
+            repeated = self.quantiser.repeat(self.quantiser.rotate_vectors(moved))
+            return best_hits(
+                lambda numbers, depth: scan_all(
+                    self._scanner, repeated[numbers], depth, metric="ip", allowed=request.mask
+                ),
+                queries=len(queries),
+                k=request.k,
+                size=request.size,
+            )
+
+        return in_blocks(request.queries, search, most=QUERY_BLOCK, threads=self.threads)
 
     def save(self, folder: Path) -> None:
         """`codes.npy`, `coder.npy` (codewords that assign), and `quantiser.safetensors`: the rest, and their sha256."""

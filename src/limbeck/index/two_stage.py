@@ -18,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, CorruptArtefact, LimbeckError
-from limbeck.index.arguments import allowed_rows, checked_effort, hits_wanted, query_vectors
+from limbeck.index.asking import Asked, asked, in_blocks
 from limbeck.index.compressed import those
 from limbeck.index.fast_scan import FastScanIndex
 from limbeck.index.files import bytes_of, load_array, load_index, save_array
 from limbeck.index.ties import Fetch, best_hits
 from limbeck.quantisers.codebook_file import codebook_bytes, codebook_in
-from limbeck.quantisers.faiss_scan import faiss_threads
 from limbeck.quantisers.product import ProductQuantiser
 from limbeck.storage import durable
 from limbeck.types import Codes, Floats, Hits, Reps, Rows
@@ -123,20 +122,13 @@ class TwoStageIndex:
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
         """The k best rows of each query in ceil(effort·L) lists; with `allowed`, of those rows alone."""
-        share = checked_effort(effort) or self.default_effort
-        queries = query_vectors(query, dim=self.dim)
-        wanted = hits_wanted(k, size=len(self))
-        mask = allowed_rows(allowed, size=len(self))
-        size = len(self) if mask is None else int(mask.sum())
-        parts = []
-        with faiss_threads(self.threads):
-            for start in range(0, max(1, len(queries)), QUERY_BLOCK):
-                turned = self.first.turned(queries[start : start + QUERY_BLOCK])
-                fetch = self._fetcher(turned, wanted, share=share, size=size, mask=mask)
-                parts.append(best_hits(fetch, queries=len(turned), k=wanted, size=size))
-        if len(parts) == 1:
-            return parts[0]
-        return Hits(np.concatenate([p.ids for p in parts]), np.concatenate([p.scores for p in parts]))
+        request = asked(self, query, k, effort=effort, allowed=allowed, default_effort=self.default_effort)
+
+        def search(queries: Floats) -> Hits:
+            fetch = self._fetcher(self.first.turned(queries), request)
+            return best_hits(fetch, queries=len(queries), k=request.k, size=request.size)
+
+        return in_blocks(request.queries, search, most=QUERY_BLOCK, threads=self.threads)
 
     def decode(self, rows: Rows) -> Floats:
         """The vectors [n, d] that scores of these rows are of, but for the rounding of the first scan."""
@@ -148,13 +140,12 @@ class TwoStageIndex:
             return turned
         return np.asarray(turned @ quantiser.rotation, dtype=np.float32)
 
-    def _fetcher(
-        self, turned: Floats, hits: int, *, share: float, size: int, mask: NDArray[np.bool_] | None
-    ) -> Fetch:
-        fetch = self.first.fetcher(turned, share=share, mask=mask)
+    def _fetcher(self, turned: Floats, request: Asked) -> Fetch:
+        fetch = self.first.fetcher(turned, share=request.effort, mask=request.mask)
 
         def again(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
-            scores, rows = fetch(numbers, min(size, max(depth, math.ceil(self.factor * hits))))
+            candidates = max(depth, math.ceil(self.factor * request.k))
+            scores, rows = fetch(numbers, min(request.size, candidates))
             scores = scores + self._second_scores(those(turned, numbers), rows)
             order = (-scores).argsort(axis=1)[:, :depth]
             if len(order) == 1:
