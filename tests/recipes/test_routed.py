@@ -36,13 +36,15 @@ def test_documents_stay_in_their_lists_and_lists_keep_their_centroids(both):
     assert not np.allclose(routed.first.quantiser.routing, plain.first.quantiser.routing, atol=1e-3)
 
 
-def test_few_lists_hold_more_of_the_exact_top_when_routing_is_learnt(both, data):
+@pytest.mark.parametrize("decided_by", ["both", "vectors_decide"])
+def test_few_lists_hold_more_of_the_exact_top_when_routing_is_learnt(request, decided_by, data):
+    pair = request.getfixturevalue(decided_by)
     queries = Reps.single(data.dev_queries)
     exact = Flat(data.documents).search(queries, 10)
     for probes in (1, 2, 4):
         routed, plain = (
             float(overlap(index.search(queries, 10, effort=probes / 32), exact, k=10).mean())
-            for index in both
+            for index in pair
         )
         assert routed > plain
 
@@ -76,17 +78,6 @@ def test_sizes_that_do_not_exist_are_refused_with_those_that_do(data):
 def vectors_decide(data):
     recipe = replace(ROUTED, code_bytes=None, second="int8")
     return recipe.run(data).build(), replace(recipe, learn_routing=False).run(data).build()
-
-
-def test_with_int8_vectors_few_lists_hold_more_when_routing_is_learnt(vectors_decide, data):
-    queries = Reps.single(data.dev_queries)
-    exact = Flat(data.documents).search(queries, 10)
-    for probes in (1, 2, 4):
-        routed, plain = (
-            float(overlap(index.search(queries, 10, effort=probes / 32), exact, k=10).mean())
-            for index in vectors_decide
-        )
-        assert routed > plain
 
 
 def test_with_int8_vectors_all_lists_give_nearly_the_exact_top_with_and_without_routing(vectors_decide, data):
