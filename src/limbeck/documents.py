@@ -182,7 +182,7 @@ class SumBank:
         quantiser.check_codes(codes)
         self.quantiser = quantiser
         self.codes = codes
-        self.codewords = torch.nn.Parameter(torch.tensor(quantiser.parts()["score.codewords"]))  # [M, K, d/S]
+        self.codewords = torch.nn.Parameter(torch.tensor(quantiser.scoring_codewords()))  # [M, K, d/S]
         self._choice = torch.from_numpy(codes.codes)  # [N, M] uint8
 
     def __call__(self, ids: Tensor) -> Mapping[str, Reps | Sums]:

@@ -14,13 +14,12 @@ from limbeck.index.arguments import checked_map
 from limbeck.index.asking import asked, in_blocks
 from limbeck.index.files import bytes_of, load_array, save_array
 from limbeck.index.ties import best_hits
-from limbeck.quantisers.faiss_io import code_scanner, codes_of
-from limbeck.quantisers.faiss_scan import scan_all
+from limbeck.quantisers.faiss_tables import TableScan
 from limbeck.quantisers.sums import SumQuantiser
 from limbeck.storage import durable
 from limbeck.types import Codes, Floats, Hits, Reps
 
-QUERY_BLOCK = 1024  # each query is repeated M/S times for the scan: 24 KB at 16 bytes and 384 dimensions
+QUERY_BLOCK = 256  # whose tables are made at once: 16 KB each at 16 bytes
 DESCRIPTION = "limbeck"
 SETTINGS = ("code_bytes", "slices", "axes", "metric")
 CODES, QUANTISER, CODER = "codes.npy", "quantiser.safetensors", "coder.npy"
@@ -46,7 +45,7 @@ class SumIndex:
         self.query_map = None if query_map is None else checked_map(query_map, dim=quantiser.dim)
         self.quantiser = quantiser
         self.threads = threads
-        self._scanner = code_scanner(quantiser.as_product(), codes)
+        self._scan = TableScan(codes.codes)
 
     @property
     def dim(self) -> int:
@@ -69,24 +68,23 @@ class SumIndex:
     @property
     def codes(self) -> Codes:
         """The codes as they were given, by row: a copy."""
-        return codes_of(self._scanner)[0]
+        return Codes(self._scan.codes.copy())
 
     def __len__(self) -> int:
-        return int(self._scanner.ntotal)
+        return len(self._scan)
 
     def search(
         self, query: Reps, k: int, *, effort: float | None = None, allowed: NDArray[np.bool_] | None = None
     ) -> Hits:
         """The k best rows of each query, of the `allowed` ones; every effort is exhaustive here."""
         request = asked(self, query, k, effort=effort, allowed=allowed)
+        scan = self._scan if request.mask is None else self._scan.only(request.mask)
 
         def search(queries: Floats) -> Hits:
             moved = queries if self.query_map is None else queries @ self.query_map.T
-            repeated = self.quantiser.repeat(self.quantiser.rotate_vectors(moved))
+            tables = self.quantiser.tables(self.quantiser.rotate_vectors(moved))
             return best_hits(
-                lambda numbers, depth: scan_all(
-                    self._scanner, repeated[numbers], depth, metric="ip", allowed=request.mask
-                ),
+                lambda numbers, depth: scan.best(tables[numbers], depth),
                 queries=len(queries),
                 k=request.k,
                 size=request.size,

@@ -2,11 +2,13 @@
 
 One slice is residual quantisation: every codeword is as wide as the space, so nothing is cut apart. As many slices as
 parts is product quantisation. Codewords are large, [M, K, r/S] numbers that all documents share, and a query multiplies
-with all of them; so long codes keep fewer principal axes (r < d) and, where that is not enough, take more slices.
+with all of them; so an index keeps them as bytes with a scale for each axis. Where that is not enough, long codes of
+wide vectors keep fewer principal axes (r < d) or take more slices.
 
     quantiser = SumQuantiser(code_bytes=16).fit(vectors, seed=0)
     codes = quantiser.encode(vectors)                            # [N, 16] bytes
     taught = quantiser.with_parts({"score.codewords": better})   # the codes stay valid
+    small = taught.rounded()                                     # what an index keeps
 
 Letters: B queries, N documents, d dimension, r principal axes kept, S slices, M parts (bytes of a code), K = 256
 codewords a part, w = r/S.
@@ -23,24 +25,27 @@ from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, DataError, ShapeError
 from limbeck.quantisers.engine import BLOCK_ROWS, finite_floats, kmeans, nearest
-from limbeck.quantisers.product import ProductQuantiser
 from limbeck.quantisers.rotation import principal_rotation
 from limbeck.types import Codes, Floats, Metric
 
 SAMPLE_ROWS = 65_536  # 256 for each codeword, as many as k-means looks at
 CODEWORDS = 256
 MOST_TABLE_BYTES = 8_000_000  # that a search holds beside codes: 8 bytes a document at a million documents
+LARGEST = 127  # of a codeword rounded to bytes
+SOLVED_PARTS = 16  # refitted at once: their equations take 134 MB
+SWEEPS = 3  # over all parts, so many at a time
 LEAST_AXES = 0.58  # of the dimension
 ITERATIONS = 10  # of k-means at each width
 RIDGE = 1e-3  # of a codeword's mean number of documents
 BEAM = 16  # partial sums kept while a document is coded
 
-Float = TypeVar("Float", bound=np.floating[Any])
+Number = TypeVar("Number", bound=np.number[Any])
 
 FIELDS = {
     "rotation": "rotation",
     "assign.codewords": "assign_codewords",
     "score.codewords": "score_codewords",
+    "score.scales": "score_scales",
 }
 
 
@@ -50,6 +55,7 @@ class SumQuantiser:
 
     slices, axes  None = as `usual_shape` has it: what a search holds stays within 8 MB
     assign.codewords are float16, and may stay in a file: only `encode` reads them
+    score.codewords are floats, or bytes to be multiplied by score.scales (`rounded`)
     """
 
     code_bytes: int = 16
@@ -59,7 +65,8 @@ class SumQuantiser:
     dim: int = 0  # 0 until fitted
     rotation: Floats | None = None  # [r, d], rows orthonormal; row vectors turn by x @ rotation.T
     assign_codewords: NDArray[np.float16] | None = None  # [M, K, w]
-    score_codewords: Floats | None = None  # [M, K, w]
+    score_codewords: NDArray[Any] | None = None  # [M, K, w] float32 | int8
+    score_scales: Floats | None = None  # [M, w] of codewords that are bytes, for each axis
 
     def __post_init__(self) -> None:
         if self.metric != "ip":
@@ -131,13 +138,35 @@ class SumQuantiser:
     def _with_least_squares(self, turned: Floats, codes: Codes) -> Self:
         """Codewords that score, refitted all at once to the codes; those that assign stay: a beam needs their order."""
         each = self.code_bytes // self.cut
+        start = self.scoring_codewords()
         codewords = np.concatenate(
             [
-                least_squares(part, codes.codes[:, number * each : (number + 1) * each])
-                for number, part in enumerate(np.split(turned, self.cut, axis=1))
+                refitted(part, codes.codes[:, rows], start[rows])
+                for part, rows in zip(np.split(turned, self.cut, axis=1), self._slices(each), strict=True)
             ]
         )
         return replace(self, score_codewords=codewords)
+
+    def _slices(self, each: int) -> list[slice]:
+        return [slice(first, first + each) for first in range(0, self.code_bytes, each)]
+
+    def rounded(self) -> Self:
+        """The codewords that score as bytes, with a scale for each axis of a part: a quarter of the memory.
+
+        Rounded once, they stay what they are.
+        """
+        if self.score_scales is not None:
+            return self
+        floats = self._fitted(self.score_codewords)
+        scales = np.abs(floats).max(axis=1).astype(np.float32) / LARGEST
+        scales[scales == 0] = 1
+        whole = np.rint(floats / scales[:, None]).astype(np.int8)
+        return replace(self, score_codewords=whole, score_scales=scales)
+
+    def scoring_codewords(self) -> Floats:
+        """The codewords that score [M, K, w], as floats."""
+        codewords: Floats = self._fitted(self.score_codewords).astype(np.float32, copy=False)
+        return codewords if self.score_scales is None else codewords * self.score_scales[:, None]
 
     def encode(self, vectors: Floats) -> Codes:
         """Codes of vectors [N, d] by beam search, with the codewords that assign; memory maps block by block.
@@ -158,12 +187,15 @@ class SumQuantiser:
 
     def decode(self, codes: Codes) -> Floats:
         """Vectors [N, d] in the original space, with the codewords that score."""
-        codewords = self._fitted(self.score_codewords)
+        codewords = self.scoring_codewords()
         self.check_codes(codes)
-        total = np.zeros((len(codes), self.cut, codewords.shape[2]), dtype=np.float32)
-        for part, numbers in enumerate(codes.codes.T):
-            total[:, part // (self.code_bytes // self.cut)] += codewords[part][numbers]
-        decoded = total.reshape(len(codes), -1)
+        decoded = np.concatenate(
+            [
+                added_up(codewords[rows], codes.codes[:, rows])
+                for rows in self._slices(self.code_bytes // self.cut)
+            ],
+            axis=1,
+        )
         return decoded if self.rotation is None else decoded @ self.rotation
 
     def score(self, query: Floats, codes: Codes) -> Floats:
@@ -180,20 +212,22 @@ class SumQuantiser:
         floats = finite_floats(vectors, name="vectors", dim=self.dim)
         return floats if self.rotation is None else floats @ self.rotation.T
 
-    def as_product(self) -> ProductQuantiser:
-        """The same scores as a product quantiser over queries that repeat each slice M/S times: [B, M·w].
+    def tables(self, turned: Floats) -> Floats:
+        """[B, M, K]: products of rotated queries [B, r] with all codewords, whose sums by code are the scores.
 
-        So one scan serves both. Its codewords are these very numbers; nothing gets larger.
+        cost  M·K·w multiply-adds a query; bytes become floats for one part at a time
         """
         codewords = self._fitted(self.score_codewords)
-        repeated = ProductQuantiser(code_bytes=self.code_bytes, metric=self.metric)
-        return repeated.with_parts({"assign.codewords": codewords, "score.codewords": codewords})
-
-    def repeat(self, turned: Floats) -> Floats:
-        """Rotated queries [B, d] to [B, M·w], for `as_product`."""
-        slices = turned.reshape(len(turned), self.cut, 1, -1)
-        shape = (len(turned), self.cut, self.code_bytes // self.cut, slices.shape[-1])
-        return np.ascontiguousarray(np.broadcast_to(slices, shape)).reshape(len(turned), -1)
+        each = self.code_bytes // self.cut
+        queries = (
+            turned.reshape(len(turned), self.cut, -1).transpose(1, 0, 2).repeat(each, axis=0)
+        )  # [M, B, w]
+        if self.score_scales is not None:
+            queries *= self.score_scales[:, None]
+        found = np.empty((len(turned), self.code_bytes, CODEWORDS), dtype=np.float32)
+        for part, words in enumerate(codewords):
+            found[:, part] = queries[part] @ words.astype(np.float32, copy=False).T
+        return found
 
     def parts(self) -> Mapping[str, NDArray[Any]]:
         """All learned arrays by name."""
@@ -206,10 +240,12 @@ class SumQuantiser:
         if unknown:
             raise ConfigError(f"unknown parts {unknown}; sums of codewords have {sorted(FIELDS)}.")
         arrays: dict[str, Any] = {
-            FIELDS[name]: np.array(value, dtype=np.float32, order="C")
+            FIELDS[name]: np.array(value, dtype=_kept_type(name, value), order="C")
             for name, value in parts.items()
             if name != "assign.codewords"
         }
+        if "score.codewords" in parts and "score.scales" not in parts:
+            arrays["score_scales"] = None
         if "assign.codewords" in parts:
             arrays["assign_codewords"] = np.asanyarray(parts["assign.codewords"]).astype(
                 np.float16, copy=False
@@ -239,7 +275,7 @@ class SumQuantiser:
         rows = np.random.default_rng(seed).choice(len(vectors), size=SAMPLE_ROWS, replace=False)
         return finite_floats(vectors[np.sort(rows)], name="vectors")
 
-    def _fitted(self, codewords: NDArray[Float] | None) -> NDArray[Float]:
+    def _fitted(self, codewords: NDArray[Number] | None) -> NDArray[Number]:
         if codewords is None:
             raise ConfigError(
                 "this quantiser has no codewords yet.\n\nHint: call `quantiser.fit(vectors, seed=0)` first."
@@ -250,8 +286,8 @@ class SumQuantiser:
 def usual_shape(code_bytes: int, dim: int) -> tuple[int, int]:
     """Slices S and axes r that keep codewords and axes within 8 MB: the fewest slices that leave 58 % of the axes.
 
-    (1, 384) up to 20 bytes at 384 dimensions, (1, 232) at 32, (2, 224) at 64. Where 8 slices do not leave so many, as
-    many axes as may be.
+    (1, 384) up to 80 bytes at 384 dimensions; at 768 (1, 768) up to 40 and (2, 704) at 64. Where 8 slices do not leave
+    so many, as many axes as may be.
     """
     shapes = [
         (slices, _most_axes(code_bytes, slices, dim)) for slices in range(1, 9) if code_bytes % slices == 0
@@ -262,7 +298,9 @@ def usual_shape(code_bytes: int, dim: int) -> tuple[int, int]:
 
 def _most_axes(code_bytes: int, slices: int, dim: int) -> int:
     """r, all of them or a multiple of 8 in each slice, with which codewords and axes stay within 8 MB."""
-    codewords = 4 * CODEWORDS * code_bytes // slices  # bytes for each axis, beside its row of the rotation
+    codewords = (
+        (CODEWORDS + 4) * code_bytes // slices
+    )  # bytes for each axis with its scale, beside the rotation
     if slices == 1 and codewords * dim <= MOST_TABLE_BYTES:
         return dim
     axes = min(dim, MOST_TABLE_BYTES // (codewords + 4 * dim))
@@ -309,6 +347,33 @@ def _coarse_to_fine(vectors: Floats, *, seed: int) -> Floats:
     return np.ascontiguousarray(centroids @ axes)
 
 
+def refitted(vectors: Floats, codes: NDArray[np.uint8], start: Floats) -> Floats:
+    """Codewords [M, 256, w] whose sums by codes [N, M] are near to vectors [N, w]: block by block of parts, from start.
+
+    Up to 16 parts are solved at once and exactly; more would take memory and time with the square and cube of M.
+    """
+    parts = codes.shape[1]
+    blocks = [slice(first, first + SOLVED_PARTS) for first in range(0, parts, SOLVED_PARTS)]
+    if len(blocks) == 1:
+        return least_squares(vectors, codes)
+    words = start.copy()
+    residual = vectors - added_up(words, codes)
+    for _ in range(SWEEPS):
+        for block in blocks:
+            residual += added_up(words[block], codes[:, block])
+            words[block] = least_squares(residual, codes[:, block])
+            residual -= added_up(words[block], codes[:, block])
+    return words
+
+
+def added_up(codewords: Floats, codes: NDArray[np.uint8]) -> Floats:
+    """[N, w]: the sum of the codewords [M, 256, w] that codes [N, M] name."""
+    total = np.zeros((len(codes), codewords.shape[2]), dtype=np.float32)
+    for words, numbers in zip(codewords, codes.T, strict=True):
+        total += words[numbers]
+    return total
+
+
 def least_squares(vectors: Floats, codes: NDArray[np.uint8]) -> Floats:
     """The codewords [M, 256, w] whose sums by codes [N, M] are nearest to vectors [N, w], with a little ridge.
 
@@ -347,6 +412,11 @@ def _coder(codewords: Floats) -> Any:
     return coder
 
 
+def _kept_type(name: str, values: NDArray[Any]) -> type[np.generic]:
+    """Bytes for codewords that are bytes already, else floats."""
+    return np.int8 if name == "score.codewords" and np.asarray(values).dtype == np.int8 else np.float32
+
+
 def _checked_dimension(quantiser: SumQuantiser) -> int:
     """d, after all arrays were found to fit together."""
     assign, score = quantiser.assign_codewords, quantiser.score_codewords
@@ -360,8 +430,11 @@ def _checked_dimension(quantiser: SumQuantiser) -> int:
     shapes: dict[str, tuple[NDArray[Any] | None, tuple[int, ...]]] = {
         "assign.codewords": (assign, expected),
         "score.codewords": (score, expected),
+        "score.scales": (quantiser.score_scales, (expected[0], expected[2])),
         "rotation": (quantiser.rotation, (axes, dim)),
     }
+    if (score.dtype == np.int8) != (quantiser.score_scales is not None):
+        raise ShapeError("`score.scales` [M, w] belong to `score.codewords` that are int8, and to no others.")
     for name, (array, shape) in shapes.items():
         if array is None:
             continue

@@ -179,10 +179,10 @@ def usual_rate(documents: SumBank, data: VectorData) -> float:
 
 
 def sum_index(system: System) -> SumIndex:
-    """The index over a system's codes, with its codewords as they are now."""
+    """The index over a system's codes, with its codewords as they are now, rounded to bytes."""
     from limbeck.index.sums import SumIndex
 
     assert isinstance(system.documents, SumBank)
     assert isinstance(system.query, GivenQueries)
     learned, codes = system.documents.learned(), system.documents.stored()
-    return SumIndex(learned, codes, query_map=system.query.query_map())
+    return SumIndex(learned.rounded(), codes, query_map=system.query.query_map())
