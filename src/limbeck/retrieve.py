@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.encoders.fingerprint import Fingerprint, check_pair
+from limbeck.encoders.fingerprint import Fingerprint, check_pair, space_of
 from limbeck.errors import ConfigError, DataError
 from limbeck.index.compressed import CodeIndex
 from limbeck.index.document_store import FILE, DocumentStore
@@ -76,9 +76,9 @@ class Searcher:
             generation, kind=manifest.content.get("index"), threads=threads, fast_scan=fast_scan
         )
         if encoder is None and (generation / QUERY_ENCODER).is_dir():
-            from limbeck.encoders.onnx import OnnxEncoder
+            from limbeck.encoders.saved import open_encoder
 
-            encoder = OnnxEncoder.open(generation / QUERY_ENCODER, threads=threads)
+            encoder = open_encoder(generation / QUERY_ENCODER, threads=threads)
         if encoder is not None:
             _check_encoder(encoder, manifest, index.dim)
         return cls(index, DocumentStore(generation / FILE), manifest, encoder)
@@ -154,7 +154,7 @@ class Searcher:
 def _check_encoder(encoder: KnownEncoder, manifest: Manifest, dim: int) -> None:
     made_by = manifest.content.get("encoder")
     if made_by is not None:
-        check_pair(encoder.fingerprint, Fingerprint.from_json(made_by))
+        check_pair(space_of(encoder), Fingerprint.from_json(made_by))
     elif encoder.dim != dim:
         raise ConfigError(
             f"the encoder makes vectors of width {encoder.dim}, but the index holds width {dim}."

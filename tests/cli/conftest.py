@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,14 @@ from typer.testing import CliRunner
 
 from limbeck.cli.app import app
 from limbeck.data import Ids, Vectors
+
+TORCH_FREE = """
+import sys
+for name in ("torch", "sentence_transformers", "transformers"):
+    sys.modules[name] = None
+from limbeck.cli import main
+main()
+"""
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -34,6 +44,17 @@ def run():
 
     def invoke(*words, stdin=None):
         return CliRunner().invoke(app, [str(word) for word in words], input=stdin, prog_name="limbeck")
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def without_torch():
+    """without_torch("verb", ...) runs the program in a process of its own in which torch cannot be imported."""
+
+    def invoke(*words):
+        command = [sys.executable, "-c", TORCH_FREE, *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True)
 
     return invoke
 

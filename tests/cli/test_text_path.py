@@ -1,21 +1,12 @@
 """From text to an index that answers text, without torch where it answers."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 import limbeck
 
 QUESTION = "restart the device"
-TORCH_FREE = """
-import sys
-for name in ("torch", "sentence_transformers", "transformers"):
-    sys.modules[name] = None
-from limbeck.cli import main
-main()
-"""
 
 
 def test_the_index_answers_a_text(run, text_index):
@@ -30,9 +21,8 @@ def test_lines_of_stdin_are_queries(run, text_index):
     assert [one["query"] for one in found] == [QUESTION, "list files"]
 
 
-def test_a_query_is_answered_with_torch_blocked(run, text_index):
-    words = [sys.executable, "-c", TORCH_FREE, "search", str(text_index), QUESTION, "--json"]
-    ran = subprocess.run(words, capture_output=True, text=True)
+def test_a_query_is_answered_with_torch_blocked(run, without_torch, text_index):
+    ran = without_torch("search", text_index, QUESTION, "--json")
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == json.loads(run("search", text_index, QUESTION, "--json").stdout)
 

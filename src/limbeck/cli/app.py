@@ -11,6 +11,7 @@ import typer
 from limbeck.cli.autopsy import autopsy
 from limbeck.cli.compare import compare
 from limbeck.cli.compress import build, distil
+from limbeck.cli.distil_encoder import distil_encoder
 from limbeck.cli.doctor import doctor
 from limbeck.cli.encode import encode
 from limbeck.cli.evaluate import evaluate
@@ -54,7 +55,13 @@ def _before(
 
 PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "See it work": {"quickstart": quickstart},
-    "Make": {"plan": plan, "distil": distil, "build": build, "encode": encode},
+    "Make": {
+        "plan": plan,
+        "distil": distil,
+        "build": build,
+        "distil-encoder": distil_encoder,
+        "encode": encode,
+    },
     "Use": {"search": search, "export": export_, "import": import_},
     "Judge": {
         "evaluate": evaluate,

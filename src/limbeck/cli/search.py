@@ -15,6 +15,8 @@ from limbeck.cli.quickstart import first_line
 from limbeck.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from limbeck.encoders.onnx import OnnxEncoder
+    from limbeck.encoders.static import StaticEncoder
     from limbeck.retrieve import Answer, Searcher
 
 Answered = list[tuple[str, list["Answer"]]]
@@ -30,6 +32,12 @@ def search(
     effort: Annotated[
         float | None, typer.Option(help="Share of the coarse lists to visit, above 0 and at most 1 (all).")
     ] = None,
+    query_encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of `limbeck distil-encoder`; it answers instead of the index's own encoder."
+        ),
+    ] = None,
     vectors: Annotated[Path | None, typer.Option(help="Query vectors (.npy) instead of texts.")] = None,
     json: Annotated[bool, typer.Option("--json", help="For a machine to read.")] = False,
 ) -> None:
@@ -37,10 +45,12 @@ def search(
     paths.artefact(folder)
     if vectors is not None and texts:
         raise ConfigError("texts and --vectors were given; expected one of them, not both.")
+    if vectors is not None and query_encoder is not None:
+        raise ConfigError("--vectors and --query-encoder were given; vectors need no encoder.")
     queries = [] if vectors is not None else _texts(texts or [], folder)
     from limbeck.retrieve import Searcher
 
-    searcher = Searcher.open(folder)
+    searcher = Searcher.open(folder, encoder=None if query_encoder is None else _encoder(query_encoder))
     found = (
         _by_text(searcher, queries, k, effort)
         if vectors is None
@@ -52,6 +62,14 @@ def search(
         )
         return
     show(found)
+
+
+def _encoder(folder: Path) -> OnnxEncoder | StaticEncoder:
+    from limbeck.encoders.saved import SETTINGS, open_encoder
+
+    paths.existing(folder, "folder of an encoder")
+    paths.file(folder / SETTINGS, "settings of an encoder")
+    return open_encoder(folder)
 
 
 def show(found: Answered) -> None:

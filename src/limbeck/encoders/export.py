@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.encoders.export_check import check_close, check_same
 from limbeck.encoders.fingerprint import Fingerprint
-from limbeck.encoders.onnx import MODEL, OUTPUT, TOKENIZER, OnnxEncoder, Settings
+from limbeck.encoders.onnx import MODEL, OUTPUT, OnnxEncoder, Settings
+from limbeck.encoders.saved import TOKENIZER
 from limbeck.encoders.sentence import SentenceEncoder
 from limbeck.errors import DataError, ExportError, MissingExtra
 from limbeck.storage.hashing import sha256_file

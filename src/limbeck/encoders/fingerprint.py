@@ -89,6 +89,12 @@ def check_pair(query: Fingerprint, documents: Fingerprint) -> None:
         )
 
 
+def space_of(encoder: Any) -> Fingerprint:
+    """The encoder of the documents that this one's queries are for: itself, or the teacher that it learned from."""
+    space: Fingerprint = getattr(encoder, "space", None) or encoder.fingerprint
+    return space
+
+
 def _shown(value: object) -> str:
     return repr(dict(value)) if isinstance(value, Mapping) else repr(value)
 

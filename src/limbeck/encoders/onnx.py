@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders.fingerprint import Fingerprint
-from limbeck.encoders.stored import read_json
+from limbeck.encoders.saved import SETTINGS, TOKENIZER, check_files, read_settings, write_settings
 from limbeck.encoders.texts import check_texts, longest_first
-from limbeck.errors import ConfigError, CorruptArtefact, VersionMismatch
-from limbeck.storage.hashing import sha256_file
+from limbeck.errors import ConfigError, CorruptArtefact
 from limbeck.types import Floats, Reps, Side
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Encoding, Tokenizer
 
-FORMAT = 1
 MODEL = "model.onnx"
-TOKENIZER = "tokenizer.json"
-SETTINGS = "encoder.json"
 OUTPUT = "vectors"
 _FIELD = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
@@ -42,29 +37,24 @@ class Settings:
     def save(self, folder: Path) -> None:
         """Write `encoder.json`."""
         values = {
-            "format": FORMAT,
             "fingerprint": self.fingerprint.to_json(),
             "inputs": list(self.inputs),
             "padding": dict(self.padding),
             "files": dict(self.files),
         }
-        (folder / SETTINGS).write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_settings(folder, values)
 
     @classmethod
     def open(cls, folder: Path) -> Settings:
         """Read `encoder.json`; CorruptArtefact or VersionMismatch if it cannot be used."""
-        path = folder / SETTINGS
-        values = read_json(path)
-        if values.get("format") != FORMAT:
-            raise VersionMismatch(
-                f"{path}: written in format {values.get('format')!r}; this build reads {FORMAT}.\n\n"
-                "Hint: export the encoder again with `export_onnx`."
-            )
+        values = read_settings(folder)
         try:
             fingerprint = Fingerprint.from_json(values["fingerprint"])
             return cls(fingerprint, tuple(values["inputs"]), dict(values["padding"]), dict(values["files"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise CorruptArtefact(f"{path}: not the settings of an exported encoder: {error!r}.") from error
+            raise CorruptArtefact(
+                f"{folder / SETTINGS}: not the settings of an exported encoder: {error!r}."
+            ) from error
 
 
 class OnnxEncoder:
@@ -87,8 +77,7 @@ class OnnxEncoder:
         if threads is not None and threads < 1:
             raise ConfigError(f"`threads` must be at least 1, found {threads}.")
         settings = Settings.open(folder)
-        for name, expected in settings.files.items():
-            _check_file(folder, name, expected)
+        check_files(folder, settings.files)
         return cls(_session(folder / MODEL, threads), _tokenizer(folder / TOKENIZER, settings), settings)
 
     @property
@@ -126,21 +115,6 @@ class OnnxEncoder:
 
 def _stack(encoded: Sequence[Encoding], name: str) -> NDArray[np.int64]:
     return np.array([getattr(one, _FIELD[name]) for one in encoded], np.int64)
-
-
-def _check_file(folder: Path, name: str, expected: str) -> None:
-    path = folder / name
-    if Path(name).name != name:
-        raise CorruptArtefact(f"{folder / SETTINGS}: {name!r} is not the name of a file beside it.")
-    if not path.is_file():
-        raise CorruptArtefact(f"{path}: missing.\n\nHint: export the encoder again with `export_onnx`.")
-    found = sha256_file(path)
-    if found != expected:
-        raise CorruptArtefact(
-            f"{path}: sha256 is {found}, {SETTINGS} says {expected}.\n\n"
-            "Hint: the file was damaged or replaced; copy the folder again, or export again with "
-            "`export_onnx`."
-        )
 
 
 def _tokenizer(path: Path, settings: Settings) -> Tokenizer:

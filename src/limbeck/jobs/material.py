@@ -126,7 +126,9 @@ def _from_texts(
             "the corpus is text but the queries are vectors; give both as text or both as vectors."
         )
     corpus = opened.corpus if isinstance(opened, Dataset) else opened
-    asked = _training_queries(opened, queries)
+    asked = asked_texts(opened, queries)
+    if not len(asked):
+        log.warning("no training queries were given: they will be made from the documents' own vectors")
     dev = opened.split("dev") if isinstance(opened, Dataset) and "dev" in opened.splits else None
     documents = encode_texts(corpus, encoder, "doc", progress=progress)
     vectors = encode_texts(asked.texts, encoder, "query", progress=progress)
@@ -152,9 +154,10 @@ def _from_texts(
     )
 
 
-def _training_queries(
-    opened: Corpus | Dataset, queries: Path | str | Queries | Sequence[str] | None
+def asked_texts(
+    opened: Corpus | Dataset | None, queries: Path | str | Queries | Sequence[str] | None
 ) -> Queries:
+    """The training queries that were given in whatever form, else those of the data set; none at all makes none."""
     if isinstance(queries, Queries):
         return queries
     if isinstance(queries, (str, Path)):
@@ -163,7 +166,6 @@ def _training_queries(
         return Queries.from_pairs((f"q{row}", text) for row, text in enumerate(queries))
     if isinstance(opened, Dataset) and "train" in opened.splits:
         return opened.split("train")[0]
-    log.warning("no training queries were given: they will be made from the documents' own vectors")
     return Queries.from_pairs(())
 
 

@@ -81,10 +81,15 @@ class TrainingQueries:
 
 
 def training_step(system: System, batch: Batch) -> Step:
-    """The training line: candidates, both sides' representations, student scores, teacher scores."""
-    assert system.negatives is not None, "this system names no candidates to train on"
-    candidates = system.negatives(batch)
+    """The training line: candidates, both sides' representations, student scores, teacher scores.
+
+    A system without candidates only matches its queries to the teacher's.
+    """
     query = system.query.forward(batch)
+    targets = {} if batch.vectors is None else {"query": Reps.single(batch.vectors)}
+    if system.negatives is None:
+        return Step(batch=batch, query=query, docs={}, candidates=None, scores={}, targets=targets)
+    candidates = system.negatives(batch)
     docs = system.documents(candidates.ids)
     return Step(
         batch=batch,
@@ -93,4 +98,5 @@ def training_step(system: System, batch: Batch) -> Step:
         candidates=candidates,
         scores={name: system.score(query, reps) for name, reps in docs.items()},
         teacher={} if system.teacher is None else {"docs": system.teacher(batch, candidates)},
+        targets=targets,
     )

@@ -1,0 +1,155 @@
+"""A static encoder in training: a vector and a weight for each token, and one linear map of their sum.
+
+The map is what tokens share, so it also moves those that no training text has. Sums and maps commute: at the end it is
+multiplied into the token vectors, and costs nothing at query time.
+
+Letters: V tokens of the vocabulary, U of them in the training texts, d dimension.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limbeck.encoders.fingerprint import Fingerprint
+from limbeck.encoders.static import POOLING, StaticEncoder, TokenTable
+from limbeck.encoders.tokens import TokenLists
+from limbeck.storage.cache import cache_root
+from limbeck.storage.whole import replaced_file
+from limbeck.types import Batch, Floats, Reps
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch.nn import Parameter
+
+    from limbeck.encoders.sentence import SentenceEncoder
+
+RARE = 1e-3  # a token as frequent as this weighs half: smooth inverse frequency (Arora et al., 2017)
+BATCH = 1024
+
+
+class StaticStudent:
+    """Trains from token lists, by the rows of a batch.
+
+    Starts from the teacher's own vector of each token alone, weighted by how rare the token is.
+    cost  of a step: n·d additions a text, d² multiply-adds for the map, and Adam over U·d numbers
+    """
+
+    def __init__(self, texts: TokenLists, vectors: Floats, *, unit: bool) -> None:
+        """Vectors [V, d] to start from; unit: the teacher's vectors have length 1, so these get it too."""
+        import torch
+
+        self.texts = texts
+        self.unit = unit
+        self._start = vectors
+        self._used, places = np.unique(texts.numbers, return_inverse=True)
+        self._places = TokenLists(places.astype(np.int32), texts.starts)
+        counts = np.bincount(places, minlength=len(self._used))
+        rarity = np.log(RARE / (RARE + counts / counts.sum())).astype(np.float32)
+        self.vectors = torch.nn.Parameter(torch.tensor(vectors[self._used]))  # [U, d]
+        self.log_weights = torch.nn.Parameter(torch.tensor(rarity))  # [U]
+        self.map = torch.nn.Parameter(torch.eye(vectors.shape[1]))  # [d, d]
+
+    def forward(self, batch: Batch) -> Reps:
+        """[B, 1, d] with gradient."""
+        import torch
+
+        chosen = self._places.take(np.asarray(batch.rows))
+        numbers = torch.from_numpy(chosen.numbers).long()
+        weights = self.log_weights[numbers].exp()
+        starts = torch.from_numpy(chosen.starts[:-1])
+        bag = torch.nn.functional.embedding_bag
+        total = bag(numbers, self.vectors, starts, mode="sum", per_sample_weights=weights) @ self.map.T
+        if self.unit:
+            return Reps.single(torch.nn.functional.normalize(total, dim=1))
+        sums = bag(numbers, self.log_weights[:, None].exp(), starts, mode="sum")
+        return Reps.single(total / sums)
+
+    def groups(self) -> Mapping[str, list[Parameter]]:
+        return {"tokens": [self.vectors], "weights": [self.log_weights], "map": [self.map]}
+
+    def table(self) -> TokenTable:
+        """All tokens as they are now; one that no training text has keeps its start and weighs as a rare one."""
+        weights = np.ones(len(self._start), dtype=np.float32)
+        weights[self._used] = np.exp(self.log_weights.detach().numpy())
+        vectors = self._start.copy()
+        vectors[self._used] = self.vectors.detach().numpy()
+        return TokenTable.rounded((vectors @ self.map.detach().numpy().T) * weights[:, None], weights)
+
+    def encoder(self, teacher: Fingerprint, tokenizer: Tokenizer) -> StaticEncoder:
+        """What answers queries: the table as it is now, in the teacher's space."""
+        table = self.table()
+        fingerprint = replace(
+            teacher,
+            weights=hashlib.sha256(table.vectors.tobytes()).hexdigest(),
+            pooling=POOLING,
+            prompts={},
+            precision="int8",
+        )
+        return StaticEncoder(table, tokenizer, fingerprint, space=teacher)
+
+
+def tokenizer_of(teacher: SentenceEncoder) -> Tokenizer:
+    """A copy of the teacher's tokenizer that cuts as the teacher does, and does not pad."""
+    from tokenizers import Tokenizer
+
+    outer: Any = teacher.model[0].tokenizer
+    tokenizer = Tokenizer.from_str(outer.backend_tokenizer.to_str())
+    tokenizer.no_padding()
+    if teacher.fingerprint.max_length is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(teacher.fingerprint.max_length, direction=outer.truncation_side)
+    return tokenizer
+
+
+def token_vectors(teacher: SentenceEncoder) -> Floats:
+    """[V, d]: the teacher's vector of each token alone, between its special tokens. Kept in the cache.
+
+    cost  one encoding of V texts of one token: about a minute of a core for 30,000 tokens and 6 layers of width 384
+    """
+    path = cache_root() / "token_vectors" / f"{teacher.fingerprint.digest}.npy"
+    if not path.exists():
+        vectors = _encoded_tokens(teacher)
+        with replaced_file(path) as part, part.open("wb") as file:
+            np.save(file, vectors)
+    stored: Floats = np.load(path)
+    return stored
+
+
+def _encoded_tokens(teacher: SentenceEncoder) -> Floats:
+    import torch
+
+    before, after = _frame(tokenizer_of(teacher))
+    size = len(teacher.model[0].tokenizer)
+    parts = []
+    for start in range(0, size, BATCH):
+        numbers = torch.arange(start, min(start + BATCH, size))[:, None]
+        ids = torch.cat(
+            [
+                torch.tensor([before]).expand(len(numbers), -1),
+                numbers,
+                torch.tensor([after]).expand(len(numbers), -1),
+            ],
+            dim=1,
+        ).long()
+        features = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if "token_type_ids" in teacher.model[0].tokenizer.model_input_names:
+            features["token_type_ids"] = torch.zeros_like(ids)
+        features = {name: tensor.to(teacher.model.device) for name, tensor in features.items()}
+        with torch.no_grad():
+            parts.append(teacher.model(features)["sentence_embedding"].float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _frame(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """The special tokens before and after a text."""
+    empty, one = tokenizer.encode("").ids, tokenizer.encode("a").ids
+    before = 0
+    while before < len(empty) and empty[before] == one[before]:
+        before += 1
+    return empty[:before], empty[before:]

@@ -1,0 +1,95 @@
+"""A query encoder distilled for an index that exists: it answers without torch, and only for its teacher's index."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import limbeck
+from limbeck.encoders.saved import open_encoder
+from limbeck.errors import EncoderMismatch
+
+QUESTION = "restart the device"
+
+
+@pytest.fixture(scope="module")
+def student(text_index, commands, run, tmp_path_factory):
+    """Distilled from the 300 documents and 60 queries."""
+    out = tmp_path_factory.mktemp("made") / "student"
+    made = run("distil-encoder", "--corpus", commands, "--out", out, "--quiet")
+    assert made.exit_code == 0, made.stderr
+    assert "MB" in made.stdout
+    return out
+
+
+def test_it_answers_much_as_the_teacher_does_on_queries_that_it_never_saw(student, text_index, commands):
+    lines = (commands / "queries.jsonl").read_text().splitlines()
+    asked = {record["_id"]: record["text"] for record in map(json.loads, lines)}
+    rows = (commands / "qrels" / "test.tsv").read_text().splitlines()[1:]
+    texts = [asked[row.split("\t")[0]] for row in rows]
+    teacher = limbeck.open(text_index).search(texts, 10).ids
+    found = limbeck.open(text_index, encoder=open_encoder(student)).search(texts, 10).ids
+    shared = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(teacher, found, strict=True)])
+    assert shared > 0.4  # a tenth by chance would be .03
+
+
+def test_it_answers_with_torch_blocked(student, text_index, run, without_torch):
+    words = ("search", text_index, QUESTION, "--query-encoder", student, "--json")
+    ran = without_torch(*words)
+    assert ran.returncode == 0, ran.stderr
+    (found,) = json.loads(ran.stdout)
+    assert [answer["rank"] for answer in found["answers"]] == list(range(1, 11))
+    assert ran.stdout == run(*words).stdout
+
+
+def test_the_index_is_not_touched(student, text_index):
+    generation = next(text_index.glob("gen-*"))
+    assert json.loads((generation / "manifest.json").read_text())["content"]["encoder"]["precision"] != "int8"
+    assert limbeck.open(text_index).encoder.fingerprint.pooling == "mean"
+
+
+def test_an_index_of_another_teacher_refuses_it(student, text_index):
+    encoder = open_encoder(student)
+    encoder.space = replace(encoder.space, weights="0" * 64)
+    with pytest.raises(EncoderMismatch, match="weights"):
+        limbeck.open(text_index, encoder=encoder)
+
+
+def test_the_same_command_gives_the_same_bytes(student, commands, run, tmp_path):
+    again = run("distil-encoder", "--corpus", commands, "--out", tmp_path / "again", "--quiet")
+    assert again.exit_code == 0, again.stderr
+    for name in ("tokens.safetensors", "tokenizer.json", "encoder.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (student / name).read_bytes()
+
+
+def test_other_files_are_never_replaced(run, commands, has_model):
+    before = sorted(commands.rglob("*"))
+    refused = run("distil-encoder", "--corpus", commands, "--out", commands)
+    assert refused.exit_code == 2
+    assert "holds other files" in refused.stderr
+    assert sorted(commands.rglob("*")) == before
+
+
+def test_without_queries_it_says_what_to_give(run, commands, has_model, tmp_path):
+    shutil.copy(commands / "corpus.jsonl", tmp_path / "corpus.jsonl")
+    refused = run("distil-encoder", "--corpus", tmp_path / "corpus.jsonl", "--out", tmp_path / "student")
+    assert refused.exit_code == 2
+    assert "--queries FILE" in refused.stderr
+    assert not (tmp_path / "student").exists()
+
+
+def test_a_folder_that_is_no_encoder_is_refused(run, text_index, commands):
+    refused = run("search", text_index, QUESTION, "--query-encoder", commands)
+    assert refused.exit_code == 2
+    assert "encoder.json" in refused.stderr
+
+
+def test_vectors_need_no_encoder(run, index, vectors, tmp_path):
+    words = ("search", index, "--vectors", vectors / "three.npy", "--query-encoder", tmp_path)
+    refused = run(*words)
+    assert refused.exit_code == 2
+    assert "vectors need no encoder" in refused.stderr

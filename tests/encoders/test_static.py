@@ -1,0 +1,135 @@
+"""The static encoder as it is served: sums of rows, files that are checked, no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from limbeck.encoders.fingerprint import Fingerprint, check_pair, space_of
+from limbeck.encoders.saved import SETTINGS, open_encoder
+from limbeck.encoders.static import TOKENS, StaticEncoder, TokenTable
+from limbeck.errors import CorruptArtefact, EncoderMismatch, VersionMismatch
+from limbeck.storage.hashing import sha256_file
+from limbeck.testing.encoders import check_encoder
+
+WORDS = ["[NONE]", "[START]", "[END]", *(f"word{row}" for row in range(40))]
+TEXTS = [" ".join(f"word{(row * n) % 43}" for n in range(row + 1)) for row in range(12)] + [""]
+DIM = 24
+TEACHER = Fingerprint(weights="0" * 64, dim=DIM, pooling="mean", prompts={"query": "ask: "}, max_length=64)
+
+
+def made(*, normalise: bool = True) -> StaticEncoder:
+    tokenizer = Tokenizer(models.WordLevel({word: row for row, word in enumerate(WORDS)}, unk_token="[NONE]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[START] $A [END]", special_tokens=[("[START]", 1), ("[END]", 2)]
+    )
+    generator = np.random.default_rng(0)
+    weights = generator.uniform(0.1, 1, len(WORDS)).astype(np.float32)
+    vectors = generator.normal(size=(len(WORDS), DIM)).astype(np.float32) * weights[:, None]
+    own = replace(TEACHER, prompts={}, precision="int8", normalise=normalise)
+    return StaticEncoder(TokenTable.rounded(vectors, weights), tokenizer, own, TEACHER)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made().save(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_it_keeps_the_contract_of_encoders(normalise):
+    check_encoder(made(normalise=normalise), TEXTS)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_vector_is_the_sum_of_the_rows_of_its_tokens(normalise):
+    encoder = made(normalise=normalise)
+    rows = encoder.table.vectors * encoder.table.scales[:, None].astype(np.float64)
+    for text in TEXTS:
+        tokens = [1, *(WORDS.index(word) if word in WORDS else 0 for word in text.split()), 2]
+        total = rows[tokens].sum(axis=0)
+        size = np.linalg.norm(total) if normalise else encoder.table.weights[tokens].sum()
+        np.testing.assert_allclose(encoder.encode_query([text])[0], total / size, atol=1e-5)
+
+
+def test_rounding_moves_no_number_by_more_than_half_a_step():
+    vectors = np.random.default_rng(1).normal(size=(30, 8)).astype(np.float32)
+    vectors[3] = 0
+    table = TokenTable.rounded(vectors, np.ones(30))
+    off = np.abs(table.vectors * table.scales[:, None] - vectors)
+    assert (off <= 0.5001 * table.scales[:, None]).all()
+
+
+def test_saved_and_opened_it_gives_the_same_bits(folder):
+    opened = open_encoder(folder)
+    assert isinstance(opened, StaticEncoder)
+    np.testing.assert_array_equal(opened.encode_query(TEXTS), made().encode_query(TEXTS))
+    assert opened.space == TEACHER
+    assert opened.fingerprint.weights == sha256_file(folder / TOKENS)
+
+
+def test_its_queries_are_for_documents_of_its_teacher_and_of_nobody_else(folder):
+    encoder = open_encoder(folder)
+    check_pair(space_of(encoder), TEACHER)
+    with pytest.raises(EncoderMismatch):
+        check_pair(space_of(encoder), replace(TEACHER, weights="1" * 64))
+
+
+@pytest.mark.parametrize("name", [TOKENS, "tokenizer.json"])
+def test_a_file_that_was_changed_or_is_missing_is_refused(folder, name):
+    path = folder / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptArtefact, match="sha256"):
+        open_encoder(folder)
+    path.unlink()
+    with pytest.raises(CorruptArtefact, match="missing"):
+        open_encoder(folder)
+
+
+def changed(folder, **values):
+    """The settings with other values, and the hash of the tokens as they are now."""
+    settings = json.loads((folder / SETTINGS).read_text())
+    settings["files"][TOKENS] = sha256_file(folder / TOKENS)
+    (folder / SETTINGS).write_text(json.dumps({**settings, **values}))
+
+
+def test_settings_that_cannot_be_used_are_refused(folder):
+    changed(folder, format=99)
+    with pytest.raises(VersionMismatch, match="99"):
+        open_encoder(folder)
+    changed(folder, format=1, space={"dim": 3})
+    with pytest.raises(CorruptArtefact, match="fingerprint"):
+        open_encoder(folder)
+    changed(folder, space=TEACHER.to_json(), files={})
+    with pytest.raises(CorruptArtefact, match="no hash"):
+        open_encoder(folder)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"vectors": np.zeros((len(WORDS), DIM + 1), np.int8)},
+        {"vectors": np.zeros((len(WORDS), DIM), np.float32)},
+        {
+            "vectors": np.zeros((5, DIM), np.int8),
+            "scales": np.ones(5, np.float32),
+            "weights": np.ones(5, np.float32),
+        },
+        {"scales": np.full(len(WORDS), np.nan, np.float32)},
+        {"weights": np.ones(3, np.float32)},
+    ],
+    ids=["wider", "floats", "fewer tokens than the tokenizer has", "not a number", "fewer weights"],
+)
+def test_arrays_that_do_not_fit_are_refused_even_where_their_hash_does(folder, arrays):
+    save_file({**load_file(folder / TOKENS), **arrays}, folder / TOKENS)
+    changed(folder)
+    with pytest.raises(CorruptArtefact, match=r"must be|NaN"):
+        open_encoder(folder)
