@@ -32,7 +32,7 @@ SAMPLE_ROWS = 65_536  # 256 for each codeword, as many as k-means looks at
 CODEWORDS = 256
 MOST_TABLE_BYTES = 8_000_000  # that a search holds beside codes: 8 bytes a document at a million documents
 LARGEST = 127  # of a codeword rounded to bytes
-SOLVED_PARTS = 16  # refitted at once: their equations take 134 MB
+SOLVED_PARTS = 64  # refitted at once: their equations take 1 GB, and as much to be solved
 SWEEPS = 3  # over all parts, so many at a time
 LEAST_AXES = 0.58  # of the dimension
 ITERATIONS = 10  # of k-means at each width
@@ -350,7 +350,7 @@ def _coarse_to_fine(vectors: Floats, *, seed: int) -> Floats:
 def refitted(vectors: Floats, codes: NDArray[np.uint8], start: Floats) -> Floats:
     """Codewords [M, 256, w] whose sums by codes [N, M] are near to vectors [N, w]: block by block of parts, from start.
 
-    Up to 16 parts are solved at once and exactly; more would take memory and time with the square and cube of M.
+    Up to 64 parts are solved at once and exactly; more would take memory and time with the square and cube of M.
     """
     parts = codes.shape[1]
     blocks = [slice(first, first + SOLVED_PARTS) for first in range(0, parts, SOLVED_PARTS)]
@@ -377,11 +377,11 @@ def added_up(codewords: Floats, codes: NDArray[np.uint8]) -> Floats:
 def least_squares(vectors: Floats, codes: NDArray[np.uint8]) -> Floats:
     """The codewords [M, 256, w] whose sums by codes [N, M] are nearest to vectors [N, w], with a little ridge.
 
-    cost  M²·N to count pairs, N·M·w to add up, (256·M)³/3 to solve; 8·(256·M)² bytes
+    cost  M²·N to count pairs, N·M·w to add up, 2·(256·M)³/3 to solve; twice 4·(256·M)² bytes
     """
     documents, parts = codes.shape
     size = parts * CODEWORDS
-    gram = np.zeros((parts, CODEWORDS, parts, CODEWORDS))
+    gram = np.zeros((parts, CODEWORDS, parts, CODEWORDS), dtype=np.float32)  # whole numbers: exact
     sums = np.zeros((parts, CODEWORDS, vectors.shape[1]))
     for left in range(parts):
         order = np.argsort(codes[:, left], kind="stable")
@@ -394,7 +394,7 @@ def least_squares(vectors: Floats, codes: NDArray[np.uint8]) -> Floats:
             gram[right, :, left] = counts.T
     flat = gram.reshape(size, size)
     flat[np.diag_indices(size)] += RIDGE * documents / CODEWORDS
-    solved = np.linalg.solve(flat, sums.reshape(size, -1))
+    solved = np.linalg.solve(flat, sums.reshape(size, -1).astype(np.float32))
     return np.ascontiguousarray(solved.reshape(parts, CODEWORDS, -1), dtype=np.float32)
 
 

@@ -47,7 +47,7 @@ class StaticQueries:
     weight_rate: float = 0.01  # of the logarithm of a weight
     map_rate: float = 0.001  # of the linear map that all tokens share
     epochs: int = 4  # passes over queries and documents, or more where these are few:
-    least_steps: int = 1000
+    least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 256
     patience: int = 2  # epochs without a gain on held-out queries before training stops
     seed: int = 0
