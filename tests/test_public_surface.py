@@ -14,8 +14,8 @@ HEAVY = ("torch", "faiss", "numpy", "onnxruntime", "ir_measures", "sentence_tran
 def test_the_public_names_are_these():
     assert limbeck.__all__ == [
         *("OPQ", "PQ", "Answer", "Corpus", "Dataset", "DistillVQ", "Qrels", "Queries", "Run", "Searcher"),
-        *("SentenceEncoder", "Vectors", "__version__", "distil", "encode", "errors", "export_codebook"),
-        *("export_faiss", "import_codebook", "import_faiss", "open"),
+        *("SentenceEncoder", "Vectors", "__version__", "distil", "distil_encoder", "encode", "errors"),
+        *("export_codebook", "export_faiss", "import_codebook", "import_faiss", "open"),
     ]
 
 

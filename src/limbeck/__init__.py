@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from limbeck.data.vectors import Vectors
     from limbeck.encoders.corpus_encoding import KnownEncoder
     from limbeck.encoders.sentence import SentenceEncoder
+    from limbeck.jobs.distil_encoder import distil_encoder
     from limbeck.jobs.encode import encode
     from limbeck.jobs.exchange import export_codebook, export_faiss, import_codebook, import_faiss
     from limbeck.jobs.make import distil
@@ -48,6 +49,7 @@ _HOME = {
     "SentenceEncoder": "encoders.sentence",
     "Vectors": "data.vectors",
     "distil": "jobs.make",
+    "distil_encoder": "jobs.distil_encoder",
     "encode": "jobs.encode",
     "export_codebook": "jobs.exchange",
     "export_faiss": "jobs.exchange",
@@ -70,6 +72,7 @@ __all__ = [
     "Vectors",
     "__version__",
     "distil",
+    "distil_encoder",
     "encode",
     "errors",
     "export_codebook",
@@ -83,7 +86,7 @@ __all__ = [
 def open(
     folder: Path | str,
     *,
-    encoder: KnownEncoder | None = None,
+    encoder: KnownEncoder | Path | str | None = None,
     verify: bool = True,
     threads: int | None = None,
     fast_scan: bool = False,

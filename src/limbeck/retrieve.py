@@ -58,14 +58,15 @@ class Searcher:
         cls,
         folder: Path | str,
         *,
-        encoder: KnownEncoder | None = None,
+        encoder: KnownEncoder | Path | str | None = None,
         verify: bool = True,
         threads: int | None = None,
         fast_scan: bool = False,
     ) -> Self:
         """The artefact in `folder`, after every file in it passed its sha256.
 
-        encoder  answers instead of the one in the artefact; refused unless it makes the same vector space
+        encoder  answers instead of the one in the artefact, an encoder or the folder of a saved one; refused unless it
+                 makes the same vector space
         verify   False skips the hashes, not the sizes
         threads  of one search; None leaves it to faiss and ONNX Runtime
         fast_scan  search codes of 4 bits by `FastScanIndex`, which re-scores the first 50; refused for others
@@ -76,9 +77,11 @@ class Searcher:
             generation, kind=manifest.content.get("index"), threads=threads, fast_scan=fast_scan
         )
         if encoder is None and (generation / QUERY_ENCODER).is_dir():
+            encoder = generation / QUERY_ENCODER
+        if isinstance(encoder, (str, Path)):
             from limbeck.encoders.saved import open_encoder
 
-            encoder = open_encoder(generation / QUERY_ENCODER, threads=threads)
+            encoder = open_encoder(encoder, threads=threads)
         if encoder is not None:
             _check_encoder(encoder, manifest, index.dim)
         return cls(index, DocumentStore(generation / FILE), manifest, encoder)

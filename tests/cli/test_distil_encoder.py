@@ -85,7 +85,7 @@ def test_without_queries_it_says_what_to_give(run, commands, has_model, tmp_path
 def test_a_folder_that_is_no_encoder_is_refused(run, text_index, commands):
     refused = run("search", text_index, QUESTION, "--query-encoder", commands)
     assert refused.exit_code == 2
-    assert "encoder.json" in refused.stderr
+    assert "is no query encoder" in refused.stderr
 
 
 def test_vectors_need_no_encoder(run, index, vectors, tmp_path):

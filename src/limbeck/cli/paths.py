@@ -9,6 +9,7 @@ from limbeck.errors import DataError
 
 CURRENT = "CURRENT"  # marks an artefact folder; see limbeck.index.store
 GENERATION = "gen-*"
+ENCODER = "encoder.json"  # marks the folder of a saved encoder; see limbeck.encoders.saved
 
 
 def existing(path: Path, what: str) -> Path:
@@ -63,6 +64,17 @@ def corpus(path: Path) -> Path:
         raise DataError(
             f"{path}: is an index already; expected a corpus.\n\n"
             f"Hint: search it with: limbeck search {path} 'a question'"
+        )
+    return path
+
+
+def encoder(path: Path) -> Path:
+    """The folder of a saved query encoder. raises DataError when it is plainly something else"""
+    existing(path, "folder of a query encoder")
+    if not (path / ENCODER).is_file():
+        raise DataError(
+            f"{path}: is no query encoder: it has no {ENCODER}.\n\n"
+            "Hint: `limbeck distil-encoder --out FOLDER` makes one."
         )
     return path
 

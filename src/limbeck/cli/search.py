@@ -15,8 +15,6 @@ from limbeck.cli.quickstart import first_line
 from limbeck.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from limbeck.encoders.onnx import OnnxEncoder
-    from limbeck.encoders.static import StaticEncoder
     from limbeck.retrieve import Answer, Searcher
 
 Answered = list[tuple[str, list["Answer"]]]
@@ -50,7 +48,7 @@ def search(
     queries = [] if vectors is not None else _texts(texts or [], folder)
     from limbeck.retrieve import Searcher
 
-    searcher = Searcher.open(folder, encoder=None if query_encoder is None else _encoder(query_encoder))
+    searcher = Searcher.open(folder, encoder=None if query_encoder is None else paths.encoder(query_encoder))
     found = (
         _by_text(searcher, queries, k, effort)
         if vectors is None
@@ -62,14 +60,6 @@ def search(
         )
         return
     show(found)
-
-
-def _encoder(folder: Path) -> OnnxEncoder | StaticEncoder:
-    from limbeck.encoders.saved import SETTINGS, open_encoder
-
-    paths.existing(folder, "folder of an encoder")
-    paths.file(folder / SETTINGS, "settings of an encoder")
-    return open_encoder(folder)
 
 
 def show(found: Answered) -> None:
