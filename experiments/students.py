@@ -28,7 +28,8 @@ from limbeck.encoders.onnx import OnnxEncoder
 from limbeck.encoders.static import StaticEncoder
 from limbeck.evaluate import paired_interval
 from limbeck.index.flat import Flat
-from limbeck.recipes.static_student import StaticQueries, encoder_of
+from limbeck.recipes.static_student import StaticQueries
+from limbeck.recipes.students import encoder_of
 
 STUDENTS: dict[str, Callable[[int], StaticQueries]] = {
     "static": lambda seed: StaticQueries(seed=seed),

@@ -93,3 +93,25 @@ def test_vectors_need_no_encoder(run, index, vectors, tmp_path):
     refused = run(*words)
     assert refused.exit_code == 2
     assert "vectors need no encoder" in refused.stderr
+
+
+def test_some_of_the_teachers_layers_answer_too(run, without_torch, text_index, commands, tmp_path):
+    made = run(
+        *("distil-encoder", "--corpus", commands, "--student", "layers", "--layers", "0,5", "--epochs", 1),
+        *("--out", tmp_path / "student", "--quiet"),
+    )
+    assert made.exit_code == 0, made.stderr
+    ran = without_torch("search", text_index, QUESTION, "--query-encoder", tmp_path / "student", "--json")
+    assert ran.returncode == 0, ran.stderr
+    (found,) = json.loads(ran.stdout)
+    assert len(found["answers"]) == 10
+
+
+def test_layers_of_a_table_are_refused(run, commands, tmp_path):
+    for words, said in (
+        (("--layers", "0,5"), "--student layers"),
+        (("--student", "layers", "--layers", "x"), "0,5"),
+    ):
+        refused = run("distil-encoder", "--corpus", commands, "--out", tmp_path / "student", *words)
+        assert refused.exit_code == 2
+        assert said in refused.stderr

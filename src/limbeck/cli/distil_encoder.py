@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from limbeck.cli import paths, screen
+from limbeck.errors import ConfigError
+
+if TYPE_CHECKING:
+    from limbeck.recipes.static_student import StaticQueries
+    from limbeck.recipes.transformer_student import LayerQueries
 
 
 def distil_encoder(
@@ -29,6 +34,13 @@ def distil_encoder(
         Path | None,
         typer.Option(help="A BEIR folder or a file of documents: they are matched too, which keeps more."),
     ] = None,
+    student: Annotated[
+        Literal["static", "layers"],
+        typer.Option(help="static: a table of token vectors. layers: some of the teacher's, as 8-bit ONNX."),
+    ] = "static",
+    layers: Annotated[
+        str | None, typer.Option(help="Which of the teacher's, from 0, in this order: 0,5 when left out.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over all texts.")] = None,
     seed: int = 0,
     checkpoints: Annotated[
@@ -38,15 +50,13 @@ def distil_encoder(
 ) -> None:
     """Distil a small query encoder for an index that exists already.
 
-    It is a table of token vectors: a hundredth of the teacher's time a query, without torch. Nothing is encoded or
-    indexed anew; `limbeck search --query-encoder` answers with it.
+    Nothing is encoded or indexed anew, and answering needs no torch: `limbeck search --query-encoder`.
     """
     if queries is not None:
         paths.existing(queries, "file of queries")
     from limbeck.jobs.distil_encoder import distil_encoder as job
-    from limbeck.recipes.static_student import StaticQueries
 
-    recipe = StaticQueries(seed=seed) if epochs is None else StaticQueries(seed=seed, epochs=epochs)
+    recipe = _recipe(student, layers, epochs=epochs, seed=seed)
     encoder = job(
         queries,
         out=out,
@@ -58,11 +68,35 @@ def distil_encoder(
     )
     console = screen.results()
     console.print(
-        f"{out}: a static encoder of width {encoder.dim}, {len(encoder.table.scales):,} tokens, "
-        f"{encoder.nbytes / 1e6:.1f} MB.",
+        f"{out}: a query encoder of width {encoder.dim} ({student}), "
+        f"{sum(file.stat().st_size for file in out.iterdir()) / 1e6:.1f} MB.",
         soft_wrap=True,
         markup=False,
     )
     console.print(
         f'Next: limbeck search INDEX --query-encoder {out} "a question"', soft_wrap=True, markup=False
     )
+
+
+def _recipe(
+    student: str, layers: str | None, *, epochs: int | None, seed: int
+) -> StaticQueries | LayerQueries:
+    constants: dict[str, Any] = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
+    if student == "static":
+        if layers is not None:
+            raise ConfigError("--layers is for transformers.\n\nHint: add --student layers.")
+        from limbeck.recipes.static_student import StaticQueries
+
+        return StaticQueries(**constants)
+    from limbeck.recipes.transformer_student import LayerQueries
+
+    return LayerQueries(**constants) if layers is None else LayerQueries(layers=_numbers(layers), **constants)
+
+
+def _numbers(layers: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in layers.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--layers must be numbers with commas between, such as 0,5; found {layers!r}."
+        ) from None

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,12 @@ _ONE_FILE_BYTES = 1_500_000_000  # a protobuf ends at 2 GB; larger weights go to
 
 
 def export_onnx(
-    encoder: SentenceEncoder, folder: Path | str, *, sample_texts: Sequence[str], quantise: bool = False
+    encoder: SentenceEncoder,
+    folder: Path | str,
+    *,
+    sample_texts: Sequence[str],
+    quantise: bool = False,
+    space: Fingerprint | None = None,
 ) -> OnnxEncoder:
     """Write transformer, pooling, dense layers and normalising as ONE float32 graph, and open it.
 
@@ -38,6 +44,7 @@ def export_onnx(
     1e-5, else ExportError with the worst text, and nothing is left behind. An older folder there is replaced.
 
     sample_texts  real queries of all lengths, a thousand or so
+    space         of a student: the teacher, for whose documents its queries are
     quantise      weights of matrix products as 8-bit integers: a quarter of the file, other vectors (the
                   fingerprint says "int8"); ExportError if one of them has a cosine below 0.95 with torch's
     cost          about 20 s and three times the model's memory, and the encoding of the samples
@@ -52,7 +59,7 @@ def export_onnx(
     check_exportable(encoder.model)
     reference = encoder.in_float32()
     with replaced_folder(folder) as part:
-        _write(reference, part)
+        _write(reference, part, space)
         # one thread: for single short texts more would wait for each other, for minutes on a busy machine
         check_same(OnnxEncoder.open(part, threads=1), reference, sample_texts)
         if quantise:
@@ -96,12 +103,12 @@ def _check_step(name: str, module: Any) -> None:
         raise ExportError("Pooling leaves the prompt's tokens out (`include_prompt=False`): not exported.")
 
 
-def _write(encoder: SentenceEncoder, folder: Path) -> None:
+def _write(encoder: SentenceEncoder, folder: Path, space: Fingerprint | None) -> None:
     inputs = _graph_inputs(encoder.model)
     _write_graph(encoder, folder, inputs)
     padding = _write_tokenizer(encoder, folder)
     files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
-    Settings(encoder.fingerprint, inputs, padding, files).save(folder)
+    Settings(encoder.fingerprint, inputs, padding, files, space).save(folder)
 
 
 def _graph_inputs(model: Any) -> tuple[str, ...]:
@@ -229,4 +236,4 @@ def _quantise(folder: Path) -> None:
     before = Settings.open(folder)
     fingerprint = Fingerprint(**{**before.fingerprint.to_json(), "precision": "int8"})
     files = {name: sha256_file(folder / name) for name in (MODEL, TOKENIZER)}
-    Settings(fingerprint, before.inputs, before.padding, files).save(folder)
+    replace(before, fingerprint=fingerprint, files=files).save(folder)

@@ -33,6 +33,7 @@ class Settings:
     inputs: tuple[str, ...]  # names of the graph's inputs, in its order
     padding: Mapping[str, Any]  # of tokenizers: pad_id, pad_type_id, pad_token, direction
     files: Mapping[str, str]  # name to sha256 hex
+    space: Fingerprint | None = None  # of the encoder whose documents its queries are for; None = its own
 
     def save(self, folder: Path) -> None:
         """Write `encoder.json`."""
@@ -42,6 +43,8 @@ class Settings:
             "padding": dict(self.padding),
             "files": dict(self.files),
         }
+        if self.space is not None:
+            values["space"] = self.space.to_json()
         write_settings(folder, values)
 
     @classmethod
@@ -50,7 +53,9 @@ class Settings:
         values = read_settings(folder)
         try:
             fingerprint = Fingerprint.from_json(values["fingerprint"])
-            return cls(fingerprint, tuple(values["inputs"]), dict(values["padding"]), dict(values["files"]))
+            space = Fingerprint.from_json(values["space"]) if "space" in values else None
+            inputs, padding, files = tuple(values["inputs"]), dict(values["padding"]), dict(values["files"])
+            return cls(fingerprint, inputs, padding, files, space)
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptArtefact(
                 f"{folder / SETTINGS}: not the settings of an exported encoder: {error!r}."
@@ -65,6 +70,7 @@ class OnnxEncoder:
         self._tokenizer = tokenizer
         self._inputs = settings.inputs
         self.fingerprint = settings.fingerprint
+        self.space = settings.space or settings.fingerprint
 
     @classmethod
     def open(cls, folder: Path | str, *, threads: int | None = None) -> OnnxEncoder:

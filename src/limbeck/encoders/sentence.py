@@ -96,6 +96,10 @@ class SentenceEncoder:
             device=str(self.model.device),
         )
 
+    def with_model(self, model: SentenceTransformer, fingerprint: Fingerprint) -> SentenceEncoder:
+        """The encoder of another model that reads texts as this one does: a student of it."""
+        return SentenceEncoder(model, folder=self.folder, fingerprint=fingerprint, normalise=self._normalise)
+
     def encode(self, texts: Sequence[str], *, side: Side, batch_size: int = 64) -> Reps:
         """[len(texts), 1, dim] float32. Sorted by length into batches, given back in the order of `texts`."""
         check_texts(texts)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limbeck.encoders.fingerprint import Fingerprint
 from limbeck.encoders.static import POOLING, StaticEncoder, TokenTable
 from limbeck.encoders.tokens import TokenLists
 from limbeck.storage.cache import cache_root
@@ -80,17 +79,17 @@ class StaticStudent:
         vectors[self._used] = self.vectors.detach().numpy()
         return TokenTable.rounded((vectors @ self.map.detach().numpy().T) * weights[:, None], weights)
 
-    def encoder(self, teacher: Fingerprint, tokenizer: Tokenizer) -> StaticEncoder:
+    def encoder(self, teacher: SentenceEncoder) -> StaticEncoder:
         """What answers queries: the table as it is now, in the teacher's space."""
         table = self.table()
         fingerprint = replace(
-            teacher,
+            teacher.fingerprint,
             weights=hashlib.sha256(table.vectors.tobytes()).hexdigest(),
             pooling=POOLING,
             prompts={},
             precision="int8",
         )
-        return StaticEncoder(table, tokenizer, fingerprint, space=teacher)
+        return StaticEncoder(table, tokenizer_of(teacher), fingerprint, space=teacher.fingerprint)
 
 
 def tokenizer_of(teacher: SentenceEncoder) -> Tokenizer:

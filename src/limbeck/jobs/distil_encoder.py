@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from limbeck.data.dataset import Dataset
 from limbeck.data.queries import Queries
 from limbeck.data.text_data import TextData
 from limbeck.data.vectors import Vectors
-from limbeck.encoders.saved import SETTINGS
+from limbeck.encoders.saved import SETTINGS, open_encoder
 from limbeck.encoders.static import StaticEncoder
 from limbeck.errors import ConfigError, DataError
 from limbeck.jobs.make import refuse_unwritable
@@ -29,11 +29,16 @@ from limbeck.jobs.material import (
 from limbeck.storage.whole import replaced_folder
 
 if TYPE_CHECKING:
+    from limbeck.encoders.corpus_encoding import KnownEncoder
+    from limbeck.encoders.onnx import OnnxEncoder
     from limbeck.encoders.sentence import SentenceEncoder
     from limbeck.recipes.static_student import StaticQueries
+    from limbeck.recipes.transformer_student import LayerQueries
     from limbeck.train.history import History
 
 log = logging.getLogger(__name__)
+
+SAMPLE = 1000  # queries that an export is checked with
 
 
 def distil_encoder(
@@ -42,21 +47,25 @@ def distil_encoder(
     out: Path | str,
     teacher: Path | str | SentenceEncoder | None = None,
     corpus: CorpusLike | None = None,
-    recipe: StaticQueries | None = None,
+    recipe: StaticQueries | LayerQueries | None = None,
     checkpoints: Path | str | None = None,
     progress: bool = True,
-) -> StaticEncoder:
+) -> StaticEncoder | OnnxEncoder:
     """Distil a query encoder from the teacher's vectors into the folder `out`, and open it. No index changes.
 
     queries     of the kind the index gets, without labels: a file, or texts. A BEIR folder as corpus brings its own
     teacher     the encoder of the index's documents: a folder or hub name; MiniLM when left out
     corpus      a BEIR folder or a file of documents. They are matched as well, which keeps more; without it the
                 encoder is made from queries alone
+    recipe      `StaticQueries()` when left out: a table of token vectors. `LayerQueries(...)`: some of the teacher's
+                layers, exported to ONNX with 8-bit weights
     checkpoints a folder: a run that was stopped continues from there
-    cost        one encoding of all texts by the teacher (cached), one of each token of its vocabulary (cached), and the
-                training: about ten seconds for 20,000 texts on two cores
+    cost        one encoding of all texts by the teacher (cached), and the training. A static student also needs one
+                encoding of each token of the vocabulary (cached); it trains in about ten seconds for 20,000 texts on
+                two cores. Two layers take minutes for each of their epochs
     """
-    from limbeck.recipes.static_student import StaticQueries, encoder_of
+    from limbeck.recipes.static_student import StaticQueries
+    from limbeck.recipes.students import encoder_of
 
     out = Path(out)
     refuse_unwritable(out)
@@ -78,9 +87,20 @@ def distil_encoder(
         progress=progress,
     )
     _tell(histories[0], with_documents=data.corpus is not None)
-    with replaced_folder(out) as part:
-        encoder_of(system, teacher).save(part)
-    return StaticEncoder.open(out)
+    _write(encoder_of(system, teacher), out, data.queries[:SAMPLE], teacher)
+    return open_encoder(out)
+
+
+def _write(encoder: KnownEncoder, out: Path, sample_texts: Sequence[str], teacher: SentenceEncoder) -> None:
+    """The folder that is opened without torch; a transformer only after its export agreed with torch."""
+    if isinstance(encoder, StaticEncoder):
+        with replaced_folder(out) as part:
+            encoder.save(part)
+        return
+    from limbeck.encoders.export import export_onnx
+
+    student = cast("SentenceEncoder", encoder)
+    export_onnx(student, out, sample_texts=sample_texts, quantise=True, space=teacher.fingerprint)
 
 
 def refuse_others(out: Path) -> None:

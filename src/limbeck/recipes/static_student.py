@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from limbeck import scores
 from limbeck.data.text_data import TextData
-from limbeck.documents import Bank
-from limbeck.encoders.static_student import StaticStudent, token_vectors, tokenizer_of
-from limbeck.encoders.texts import TextList
+from limbeck.encoders.static_student import StaticStudent, token_vectors
 from limbeck.encoders.tokens import TokenLists
 from limbeck.losses.vectors import match_queries
-from limbeck.train.fit import Schedule, fit
-from limbeck.train.system import System, TrainingQueries
-from limbeck.types import Floats, Reps
+from limbeck.recipes.students import bank_of, fitted, told_texts
+from limbeck.train.fit import Schedule
+from limbeck.train.system import System
 
 if TYPE_CHECKING:
     from limbeck.encoders.sentence import SentenceEncoder
-    from limbeck.encoders.static import StaticEncoder
     from limbeck.train.history import History
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +55,12 @@ class StaticQueries:
         on_history: Callable[[History], None] | None = None,
         progress: bool = True,
     ) -> System:
-        """The fitted system; `encoder_of` makes of it what answers queries.
+        """The fitted system; `students.encoder_of` makes of it what answers queries.
 
         memory  the vectors of the training texts, 4 bytes for each of their tokens, and four times U·d numbers
         """
-        texts, vectors = self._training(data, teacher)
-        system = self._composed(texts, data, teacher)
+        documents = self.most_documents if self.with_documents else 0
+        texts, vectors = told_texts(data, teacher, documents=documents, seed=self.seed)
         schedule = Schedule.for_steps(
             len(vectors),
             epochs=self.epochs,
@@ -75,70 +69,24 @@ class StaticQueries:
             patience=self.patience,
             seed=self.seed,
         )
-        history = fit(
-            system,
-            TrainingQueries(vectors=vectors),
+        return fitted(
+            self._composed(texts, data, teacher),
+            data,
+            teacher,
+            vectors,
             schedule,
-            dev=_dev_figure(data, teacher),
             folder=folder,
+            on_history=on_history,
             progress=progress,
         )
-        if on_history is not None:
-            on_history(history)
-        return system
-
-    def _training(self, data: TextData, teacher: SentenceEncoder) -> tuple[TokenLists, Floats]:
-        """Tokens and targets: the queries, then documents."""
-        tokenizer = tokenizer_of(teacher)
-        asked = TokenLists.of(tokenizer, TextList(data.queries))
-        if not self.with_documents or data.corpus is None or data.documents is None:
-            return asked, data.vectors
-        prompts = teacher.fingerprint.prompts
-        if prompts.get("query", "") != prompts.get("doc", ""):
-            log.warning("documents are left out of training: this teacher puts another prompt before them")
-            return asked, data.vectors
-        rows = self._sample(len(data.corpus))
-        told = TokenLists.of(tokenizer, data.corpus).take(rows)
-        return TokenLists.concatenated([asked, told]), np.concatenate([data.vectors, data.documents[rows]])
-
-    def _sample(self, documents: int) -> np.ndarray:
-        if documents <= self.most_documents:
-            return np.arange(documents)
-        return np.sort(np.random.default_rng(self.seed).permutation(documents)[: self.most_documents])
 
     def _composed(self, texts: TokenLists, data: TextData, teacher: SentenceEncoder) -> System:
         start = token_vectors(teacher)
         size = float(np.sqrt(np.square(start).mean()))
-        documents = np.empty((0, data.dim), np.float32) if data.documents is None else data.documents
         return System(
             query=StaticStudent(texts, start, unit=teacher.fingerprint.normalise),
-            documents=Bank(documents),
+            documents=bank_of(data),
             score=scores.dot,
             objective={"match": (1.0, match_queries(squared=self.squared))},
             train={"tokens": self.token_rate * size, "weights": self.weight_rate, "map": self.map_rate},
         )
-
-
-def encoder_of(system: System, teacher: SentenceEncoder) -> StaticEncoder:
-    """The query encoder that a system has learned, as it is served."""
-    student = cast("StaticStudent", system.query)
-    return student.encoder(teacher.fingerprint, tokenizer_of(teacher))
-
-
-def _dev_figure(data: TextData, teacher: SentenceEncoder) -> Callable[[System], float] | None:
-    """Of held-out queries: the overlap of the top 10 with the teacher's; without documents, minus R_Emb,Q."""
-    from limbeck.evaluate.overlap import overlap
-    from limbeck.index.flat import Flat
-
-    if data.dev_vectors is None or not len(data.dev_vectors):
-        return None
-    target = np.asarray(data.dev_vectors)
-
-    def encoded(system: System) -> Floats:
-        return encoder_of(system, teacher).encode_query(data.dev_queries)
-
-    if data.documents is None:
-        return lambda system: -float(np.linalg.norm(encoded(system) - target, axis=1).mean())
-    index = Flat(data.documents)
-    exact = index.search(Reps.single(target), 10)
-    return lambda system: float(overlap(index.search(Reps.single(encoded(system)), 10), exact, k=10).mean())

@@ -1,0 +1,86 @@
+"""A small transformer as query encoder for an index that exists already: EmbedDistill's embedding matching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limbeck import scores
+from limbeck.data.text_data import TextData
+from limbeck.encoders.transformer_student import TransformerStudent
+from limbeck.losses.vectors import match_queries
+from limbeck.recipes.students import bank_of, fitted, told_texts
+from limbeck.train.fit import Schedule
+from limbeck.train.system import System
+
+if TYPE_CHECKING:
+    from limbeck.encoders.sentence import SentenceEncoder
+    from limbeck.train.history import History
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerQueries:
+    """Some of the teacher's layers as query encoder, taught the teacher's own vectors of queries.
+
+    Trains: the layers kept and, more slowly, the token vectors.
+    Frozen: the teacher, its document vectors, every index over them.
+    Claim:  at a tenth of the teacher's time it keeps 97 % of the teacher's RR@10, without labels.
+    Source: the embedding-only form of EmbedDistill (Kim et al., 2023, eq. 7), with a student cut from the teacher.
+    """
+
+    layers: tuple[int, ...] = (0, 5)  # of the teacher's, from 0, in this order
+    squared: bool = False  # the norm of the difference, or its square
+    most_documents: int = 0  # matched as well: long texts, so each costs as much as ten queries
+    layer_rate: float = 3e-4  # Adam's step
+    token_rate: float = 1e-4  # of the token vectors
+    epochs: int = 10  # passes over the queries, or more where these are few:
+    least_steps: int = 1000  # small collections need as many updates as large ones
+    batch_size: int = 64
+    patience: int = 2  # epochs without a gain on held-out queries before training stops
+    seed: int = 0
+
+    def run(
+        self,
+        data: TextData,
+        teacher: SentenceEncoder,
+        *,
+        folder: Path | None = None,
+        on_history: Callable[[History], None] | None = None,
+        progress: bool = True,
+    ) -> System:
+        """The fitted system; `students.encoder_of` makes of it what answers queries.
+
+        cost  epochs · Q encodings and gradients by the student
+        """
+        prompt = teacher.fingerprint.prompts.get("query", "")
+        texts, vectors = told_texts(
+            data, teacher, documents=self.most_documents, seed=self.seed, prompt=prompt
+        )
+        system = System(
+            query=TransformerStudent(texts, teacher, layers=self.layers),
+            documents=bank_of(data),
+            score=scores.dot,
+            objective={"match": (1.0, match_queries(squared=self.squared))},
+            train={"layers": self.layer_rate, "tokens": self.token_rate},
+        )
+        schedule = Schedule.for_steps(
+            len(vectors),
+            epochs=self.epochs,
+            least_steps=self.least_steps,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            clip=1.0,
+            seed=self.seed,
+        )
+        return fitted(
+            system,
+            data,
+            teacher,
+            vectors,
+            schedule,
+            folder=folder,
+            on_history=on_history,
+            progress=progress,
+        )
