@@ -53,8 +53,11 @@ class TokenTable:
 
     def sums(self, numbers: NDArray[np.int32], starts: NDArray[np.int64], *, unit: bool) -> Floats:
         """[B, d]: the sum of each text's tokens, of length 1 or divided by the sum of their weights."""
-        rows = self.vectors[numbers] * self.scales[numbers, None]
-        total = np.add.reduceat(rows, starts[:-1], axis=0, dtype=np.float32)
+        if len(starts) == 2:  # one text, whose time is that of every step here
+            total = (self.scales[numbers] @ self.vectors[numbers].astype(np.float32))[None]
+        else:
+            rows = self.vectors[numbers] * self.scales[numbers, None]
+            total = np.add.reduceat(rows, starts[:-1], axis=0, dtype=np.float32)
         if unit:
             size = np.sqrt(np.einsum("bd,bd->b", total, total))
         else:
@@ -66,7 +69,7 @@ class TokenTable:
 class StaticEncoder:
     """A table of token vectors for inference. Made by `open`; `encode` may be called from many threads.
 
-    A text costs its tokenisation and n·d additions: some 30 µs for ten tokens of width 384, most of it tokenisation.
+    A text costs its tokenisation and n·d additions: some 40 µs for ten tokens of width 384, most of it tokenisation.
     """
 
     def __init__(
@@ -135,10 +138,7 @@ class StaticEncoder:
         vectors = np.empty((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), batch_size):
             part = [prompt + text for text in texts[start : start + batch_size]]
-            encodings = (
-                [self._tokenizer.encode(part[0])] if len(part) == 1 else self._tokenizer.encode_batch(part)
-            )
-            numbers, starts = joined(encodings)
+            numbers, starts = joined(self._tokenizer.encode_batch_fast(part))
             vectors[start : start + len(part)] = self.table.sums(
                 numbers, starts, unit=self.fingerprint.normalise
             )

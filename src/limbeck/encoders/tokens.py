@@ -21,8 +21,8 @@ SLICE = 4096  # texts tokenised at once
 class Tokens(Protocol):
     """As much of a tokenizer of `tokenizers` as is needed here."""
 
-    def encode_batch(self, texts: list[str]) -> list[Encoding]:
-        """One encoding a text."""
+    def encode_batch_fast(self, texts: list[str]) -> list[Encoding]:
+        """One encoding a text, without the places of its tokens."""
         ...
 
 
@@ -36,7 +36,7 @@ class TokenLists:
     @classmethod
     def of(cls, tokenizer: Tokens, texts: Texts) -> Self:
         """All texts, slice by slice, as the tokenizer cuts them."""
-        parts = [joined(tokenizer.encode_batch(list(part))) for _, part in in_slices(texts, SLICE)]
+        parts = [joined(tokenizer.encode_batch_fast(list(part))) for _, part in in_slices(texts, SLICE)]
         return cls.concatenated([cls(*part) for part in parts])
 
     @classmethod
@@ -62,6 +62,9 @@ class TokenLists:
 
 def joined(encodings: Sequence[Encoding]) -> tuple[NDArray[np.int32], Rows]:
     """The numbers of all encodings behind each other [T], and where each begins [N + 1]."""
+    if len(encodings) == 1:
+        numbers = np.array(encodings[0].ids, dtype=np.int32)
+        return numbers, np.array([0, len(numbers)])
     lists = [encoding.ids for encoding in encodings]
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids in lists], dtype=np.int64)])
     return np.array([number for ids in lists for number in ids], dtype=np.int32), starts
