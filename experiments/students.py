@@ -34,7 +34,7 @@ from limbeck.recipes.students import encoder_of
 STUDENTS: dict[str, Callable[[int], StaticQueries]] = {
     "static": lambda seed: StaticQueries(seed=seed),
     "static, queries alone": lambda seed: StaticQueries(with_documents=False, seed=seed),
-    "static, squared norm": lambda seed: StaticQueries(squared=True, seed=seed),
+    "static, no gates": lambda seed: StaticQueries(gate=0, seed=seed),
 }
 SEEDS = {"python-api": (0, 1, 2)}
 MEASURES = ("RR@10", "R@100", "overlap@10")

@@ -32,8 +32,9 @@ def made(*, normalise: bool = True) -> StaticEncoder:
     generator = np.random.default_rng(0)
     weights = generator.uniform(0.1, 1, len(WORDS)).astype(np.float32)
     vectors = generator.normal(size=(len(WORDS), DIM)).astype(np.float32) * weights[:, None]
+    gates, look = generator.normal(size=(len(WORDS), 5)), 0.5 * generator.normal(size=(5, DIM))
     own = replace(TEACHER, prompts={}, precision="int8", normalise=normalise)
-    return StaticEncoder(TokenTable.rounded(vectors, weights), tokenizer, own, TEACHER)
+    return StaticEncoder(TokenTable.rounded(vectors, weights, gates, look), tokenizer, own, TEACHER)
 
 
 @pytest.fixture
@@ -48,20 +49,24 @@ def test_it_keeps_the_contract_of_encoders(normalise):
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_a_vector_is_the_sum_of_the_rows_of_its_tokens(normalise):
+def test_a_vector_is_the_sum_of_the_rows_of_its_tokens_each_as_its_gate_lets_it_count(normalise):
     encoder = made(normalise=normalise)
-    rows = encoder.table.vectors * encoder.table.scales[:, None].astype(np.float64)
+    table = encoder.table
+    rows = table.vectors * table.scales[:, None].astype(np.float64)
+    gates = table.gates * table.gate_scales[:, None].astype(np.float64)
     for text in TEXTS:
         tokens = [1, *(WORDS.index(word) if word in WORDS else 0 for word in text.split()), 2]
-        total = rows[tokens].sum(axis=0)
-        size = np.linalg.norm(total) if normalise else encoder.table.weights[tokens].sum()
+        seen = rows[tokens].sum(axis=0)
+        counts = np.exp(gates[tokens] @ table.look @ seen / np.linalg.norm(seen))
+        total = counts @ rows[tokens]
+        size = np.linalg.norm(total) if normalise else counts @ table.weights[tokens]
         np.testing.assert_allclose(encoder.encode_query([text])[0], total / size, atol=1e-5)
 
 
 def test_rounding_moves_no_number_by_more_than_half_a_step():
     vectors = np.random.default_rng(1).normal(size=(30, 8)).astype(np.float32)
     vectors[3] = 0
-    table = TokenTable.rounded(vectors, np.ones(30))
+    table = TokenTable.rounded(vectors, np.ones(30), np.zeros((30, 2)), np.zeros((2, 8)))
     off = np.abs(table.vectors * table.scales[:, None] - vectors)
     assert (off <= 0.5001 * table.scales[:, None]).all()
 
@@ -120,16 +125,26 @@ def test_settings_that_cannot_be_used_are_refused(folder):
         {"vectors": np.zeros((len(WORDS), DIM), np.float32)},
         {
             "vectors": np.zeros((5, DIM), np.int8),
-            "scales": np.ones(5, np.float32),
-            "weights": np.ones(5, np.float32),
+            "gates": np.zeros((5, 5), np.int8),
+            **{name: np.ones(5, np.float32) for name in ("scales", "weights", "gate_scales")},
         },
+        {"look": np.zeros((4, DIM), np.float32)},
+        {"look": np.zeros((5, DIM), np.float64)},
         {"scales": np.full(len(WORDS), np.nan, np.float32)},
         {"weights": np.ones(3, np.float32)},
     ],
-    ids=["wider", "floats", "fewer tokens than the tokenizer has", "not a number", "fewer weights"],
+    ids=[
+        "wider",
+        "floats",
+        "fewer tokens than the tokenizer has",
+        "another gate",
+        "a gate in double",
+        "not a number",
+        "fewer weights",
+    ],
 )
 def test_arrays_that_do_not_fit_are_refused_even_where_their_hash_does(folder, arrays):
     save_file({**load_file(folder / TOKENS), **arrays}, folder / TOKENS)
     changed(folder)
-    with pytest.raises(CorruptArtefact, match=r"must be|NaN"):
+    with pytest.raises(CorruptArtefact, match=r"do not fit|NaN"):
         open_encoder(folder)

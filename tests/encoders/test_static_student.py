@@ -39,15 +39,35 @@ def test_the_table_gives_the_vectors_that_training_saw(unit):
     np.testing.assert_allclose(served, seen, atol=0.02 * np.abs(seen).max())
 
 
-def test_a_vector_is_the_weighted_sum_of_token_vectors_through_the_map():
-    student = moved(StaticStudent(TEXTS, START, unit=True))
+def test_without_gates_a_vector_is_the_weighted_sum_of_token_vectors_through_the_map():
+    student = moved(StaticStudent(TEXTS, START, unit=True, gate=0))
     used = [1, 2, 3, 4, 5]
-    vectors, weights, mapped = (parameters[0].detach().numpy() for parameters in student.groups().values())
+    vectors, weights, mapped, _ = (parameters[0].detach().numpy() for parameters in student.groups().values())
     for row, tokens in enumerate([[1, 2, 3], [1, 4], [4, 4, 5], [1, 2]]):
         total = sum(np.exp(weights[used.index(token)]) * vectors[used.index(token)] for token in tokens)
         expected = mapped @ total
         found = student.forward(batch(row)).flat[0].detach().numpy()
         np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-5)
+
+
+def test_a_token_counts_by_its_gate_and_by_what_stands_beside_it():
+    student = moved(StaticStudent(TEXTS, START, unit=True, gate=3))
+    used = [1, 2, 3, 4, 5]
+    vectors, weights, mapped = (
+        getattr(student, name).detach().numpy() for name in ("vectors", "log_weights", "map")
+    )
+    gates, look = (parameter.detach().numpy() for parameter in student.groups()["gates"])
+    rows = [used.index(token) for token in (4, 4, 5)]
+    seen = mapped @ sum(np.exp(weights[row]) * vectors[row] for row in rows)
+    looks = look @ (seen / np.linalg.norm(seen))
+    expected = mapped @ sum(np.exp(weights[row] + gates[row] @ looks) * vectors[row] for row in rows)
+    found = student.forward(batch(2)).flat[0].detach().numpy()
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-5)
+
+
+def test_before_training_every_gate_is_open_the_same():
+    gated, plain = (StaticStudent(TEXTS, START, unit=True, gate=gate) for gate in (4, 0))
+    torch.testing.assert_close(gated.forward(batch(0, 2)).flat, plain.forward(batch(0, 2)).flat)
 
 
 def test_the_map_moves_tokens_that_no_training_text_has():

@@ -41,7 +41,7 @@ def system(taught) -> System:
         documents=Bank(np.empty((0, DIM), np.float32)),
         score=scores.dot,
         objective={"match": (1.0, match_queries())},
-        train={"tokens": 0.05, "weights": 0.01, "map": 0.001},
+        train={"tokens": 0.05, "weights": 0.01, "map": 0.001, "gates": 0.001},
     )
 
 
@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(taught, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(stopped, queries, schedule, dev=interrupt([0]), folder=tmp_path, progress=False)
     fit(resumed, queries, schedule, dev=interrupt([4]), folder=tmp_path, progress=False)
-    for name in ("vectors", "scales", "weights"):
+    for name in ("vectors", "scales", "weights", "gates", "look"):
         np.testing.assert_array_equal(
             getattr(resumed.query.table(), name), getattr(whole.query.table(), name)
         )

@@ -1,9 +1,10 @@
-"""A static encoder in training: a vector and a weight for each token, and one linear map of their sum.
+"""A static encoder in training: a vector, a weight and a gate for each token, and one linear map of their sum.
 
 The map is what tokens share, so it also moves those that no training text has. Sums and maps commute: at the end it is
-multiplied into the token vectors, and costs nothing at query time.
+multiplied into the token vectors, and costs nothing at query time. The gate is what a sum cannot know: how much a token
+counts beside these others (an attention of all tokens by their sum).
 
-Letters: V tokens of the vocabulary, U of them in the training texts, d dimension.
+Letters: V tokens of the vocabulary, U of them in the training texts, d dimension, r numbers of a gate.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from limbeck.types import Batch, Floats, Reps
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch import Tensor
     from torch.nn import Parameter
 
     from limbeck.encoders.sentence import SentenceEncoder
 
 RARE = 1e-3  # a token as frequent as this weighs half: smooth inverse frequency (Arora et al., 2017)
+LOOK = 0.5  # size of the numbers that a text is looked at with, at the start
 BATCH = 1024
 
 
@@ -35,11 +38,13 @@ class StaticStudent:
     """Trains from token lists, by the rows of a batch.
 
     Starts from the teacher's own vector of each token alone, weighted by how rare the token is.
-    cost  of a step: n·d additions a text, d² multiply-adds for the map, and Adam over U·d numbers
+    cost  of a step: n·(d² + d + r) multiply-adds a text, and Adam over U·(d + r) numbers
     """
 
-    def __init__(self, texts: TokenLists, vectors: Floats, *, unit: bool) -> None:
-        """Vectors [V, d] to start from; unit: the teacher's vectors have length 1, so these get it too."""
+    def __init__(
+        self, texts: TokenLists, vectors: Floats, *, unit: bool, gate: int = 64, seed: int = 0
+    ) -> None:
+        """Vectors [V, d] to start from; unit: the teacher's vectors have length 1, so these get it too; gate: r."""
         import torch
 
         self.texts = texts
@@ -52,6 +57,9 @@ class StaticStudent:
         self.vectors = torch.nn.Parameter(torch.tensor(vectors[self._used]))  # [U, d]
         self.log_weights = torch.nn.Parameter(torch.tensor(rarity))  # [U]
         self.map = torch.nn.Parameter(torch.eye(vectors.shape[1]))  # [d, d]
+        self.gates = torch.nn.Parameter(torch.zeros(len(self._used), gate))  # [U, r]
+        drawn = torch.randn(gate, vectors.shape[1], generator=torch.Generator().manual_seed(seed))
+        self.look = torch.nn.Parameter(LOOK * drawn)  # [r, d]
 
     def forward(self, batch: Batch) -> Reps:
         """[B, 1, d] with gradient."""
@@ -59,17 +67,30 @@ class StaticStudent:
 
         chosen = self._places.take(np.asarray(batch.rows))
         numbers = torch.from_numpy(chosen.numbers).long()
-        weights = self.log_weights[numbers].exp()
         starts = torch.from_numpy(chosen.starts[:-1])
-        bag = torch.nn.functional.embedding_bag
-        total = bag(numbers, self.vectors, starts, mode="sum", per_sample_weights=weights) @ self.map.T
+        owner = torch.repeat_interleave(torch.from_numpy(np.diff(chosen.starts)))
+        log_weights = self.log_weights[numbers]
+
+        def added(weights: Tensor) -> Tensor:
+            bag = torch.nn.functional.embedding_bag
+            return bag(numbers, self.vectors, starts, mode="sum", per_sample_weights=weights) @ self.map.T
+
+        seen = torch.nn.functional.normalize(added(log_weights.exp()), dim=1) @ self.look.T  # [B, r]
+        counts = (self.gates[numbers] * seen[owner]).sum(dim=1)
+        weights = (log_weights + counts).exp()
+        total = added(weights)
         if self.unit:
             return Reps.single(torch.nn.functional.normalize(total, dim=1))
-        sums = bag(numbers, self.log_weights[:, None].exp(), starts, mode="sum")
-        return Reps.single(total / sums)
+        sums = torch.zeros(len(total)).index_add(0, owner, weights)
+        return Reps.single(total / sums[:, None])
 
     def groups(self) -> Mapping[str, list[Parameter]]:
-        return {"tokens": [self.vectors], "weights": [self.log_weights], "map": [self.map]}
+        return {
+            "tokens": [self.vectors],
+            "weights": [self.log_weights],
+            "map": [self.map],
+            "gates": [self.gates, self.look],
+        }
 
     def table(self) -> TokenTable:
         """All tokens as they are now; one that no training text has keeps its start and weighs as a rare one."""
@@ -77,7 +98,10 @@ class StaticStudent:
         weights[self._used] = np.exp(self.log_weights.detach().numpy())
         vectors = self._start.copy()
         vectors[self._used] = self.vectors.detach().numpy()
-        return TokenTable.rounded((vectors @ self.map.detach().numpy().T) * weights[:, None], weights)
+        gates = np.zeros((len(self._start), len(self.look)), dtype=np.float32)
+        gates[self._used] = self.gates.detach().numpy()
+        mapped = (vectors @ self.map.detach().numpy().T) * weights[:, None]
+        return TokenTable.rounded(mapped, weights, gates, self.look.detach().numpy())
 
     def encoder(self, teacher: SentenceEncoder) -> StaticEncoder:
         """What answers queries: the table as it is now, in the teacher's space."""
