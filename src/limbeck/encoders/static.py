@@ -68,11 +68,10 @@ class TokenTable:
         looks = (seen / _sizes(seen)) @ self.look.T
         owner = np.repeat(np.arange(len(seen)), np.diff(starts))
         gates = self.gates[numbers] * self.gate_scales[numbers, None]
-        counts: Floats = np.exp(np.clip(np.einsum("nr,nr->n", gates, looks[owner]), -MOST, MOST))
-        total = np.add.reduceat(rows * counts[:, None], starts[:-1], axis=0, dtype=np.float32)
+        counts = np.exp(np.clip(np.einsum("nr,nr->n", gates, looks[owner]), -MOST, MOST))
+        total: Floats = np.add.reduceat(rows * counts[:, None], starts[:-1], axis=0, dtype=np.float32)
         weights = np.add.reduceat(self.weights[numbers] * counts, starts[:-1])[:, None]
-        vectors: Floats = total / (_sizes(total) if unit else weights)
-        return vectors
+        return (total / (_sizes(total) if unit else weights)).astype(np.float32, copy=False)
 
     def _sum(self, numbers: NDArray[np.int32], *, unit: bool) -> Floats:
         """As `sums`, for one text [d]."""
