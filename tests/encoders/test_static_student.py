@@ -31,9 +31,10 @@ def moved(student: StaticStudent) -> StaticStudent:
     return student
 
 
+@pytest.mark.parametrize("gate", [0, 3], ids=["without gates", "with gates"])
 @pytest.mark.parametrize("unit", [True, False], ids=["of length 1", "as means"])
-def test_the_table_gives_the_vectors_that_training_saw(unit):
-    student = moved(StaticStudent(TEXTS, START, unit=unit))
+def test_the_table_gives_the_vectors_that_training_saw(unit, gate):
+    student = moved(StaticStudent(TEXTS, START, unit=unit, gate=gate))
     seen = student.forward(batch(0, 1, 2, 3)).flat.detach().numpy()
     served = student.table().sums(TEXTS.numbers, TEXTS.starts, unit=unit)
     np.testing.assert_allclose(served, seen, atol=0.02 * np.abs(seen).max())

@@ -84,7 +84,7 @@ class TokenTable:
 
 
 def _bytes(vectors: Floats) -> tuple[NDArray[np.int8], Floats]:
-    scales = np.abs(vectors).max(axis=1).astype(np.float32) / LARGEST
+    scales = np.abs(vectors).max(axis=1, initial=0).astype(np.float32) / LARGEST
     scales[scales == 0] = 1
     return np.rint(vectors / scales[:, None]).astype(np.int8), scales
 
