@@ -79,7 +79,7 @@ class Searcher:
         if encoder is None and (generation / QUERY_ENCODER).is_dir():
             encoder = generation / QUERY_ENCODER
         if isinstance(encoder, (str, Path)):
-            from limbeck.encoders.saved import open_encoder
+            from limbeck.encoders.opening import open_encoder
 
             encoder = open_encoder(encoder, threads=threads)
         if encoder is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import limbeck
-from limbeck.encoders.saved import open_encoder
+from limbeck.encoders.opening import open_encoder
 from limbeck.errors import EncoderMismatch
 
 QUESTION = "restart the device"

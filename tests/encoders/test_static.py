@@ -11,7 +11,8 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from limbeck.encoders.fingerprint import Fingerprint, check_pair, space_of
-from limbeck.encoders.saved import SETTINGS, open_encoder
+from limbeck.encoders.opening import open_encoder
+from limbeck.encoders.saved import SETTINGS
 from limbeck.encoders.static import TOKENS, StaticEncoder, TokenTable
 from limbeck.errors import CorruptArtefact, EncoderMismatch, VersionMismatch
 from limbeck.storage.hashing import sha256_file
@@ -33,8 +34,26 @@ def made(*, normalise: bool = True) -> StaticEncoder:
     weights = generator.uniform(0.1, 1, len(WORDS)).astype(np.float32)
     vectors = generator.normal(size=(len(WORDS), DIM)).astype(np.float32) * weights[:, None]
     gates, look = generator.normal(size=(len(WORDS), 5)), 0.5 * generator.normal(size=(5, DIM))
-    own = replace(TEACHER, prompts={}, precision="int8", normalise=normalise)
-    return StaticEncoder(TokenTable.rounded(vectors, weights, gates, look), tokenizer, own, TEACHER)
+    table = TokenTable.rounded(vectors, weights, gates, look)
+    own = replace(TEACHER, weights=table.digest, prompts={}, precision="int8", normalise=normalise)
+    return StaticEncoder(table, tokenizer, own, TEACHER)
+
+
+def test_tables_that_differ_in_one_gate_have_other_digests():
+    table = made().table
+    gates = table.gates.copy()
+    gates[7, 2] += 1
+    assert replace(table, gates=gates).digest != table.digest
+
+
+def test_a_text_without_any_token_is_zero_and_leaves_the_others_alone():
+    table = made().table
+    numbers, starts = np.array([3, 4, 5], np.int32), np.array([0, 0, 2, 2, 3, 3])
+    found = table.sums(numbers, starts, unit=True)
+    assert not found[[0, 2, 4]].any()
+    np.testing.assert_allclose(found[1], table.sums(numbers[:2], np.array([0, 2]), unit=True)[0], atol=1e-6)
+    np.testing.assert_allclose(found[3], table.sums(numbers[2:], np.array([0, 1]), unit=True)[0], atol=1e-6)
+    assert not table.sums(numbers[:0], np.array([0, 0]), unit=False).any()
 
 
 @pytest.fixture
@@ -76,7 +95,7 @@ def test_saved_and_opened_it_gives_the_same_bits(folder):
     assert isinstance(opened, StaticEncoder)
     np.testing.assert_array_equal(opened.encode_query(TEXTS), made().encode_query(TEXTS))
     assert opened.space == TEACHER
-    assert opened.fingerprint.weights == sha256_file(folder / TOKENS)
+    assert opened.fingerprint.weights == made().table.digest
 
 
 def test_its_queries_are_for_documents_of_its_teacher_and_of_nobody_else(folder):

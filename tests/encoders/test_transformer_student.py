@@ -8,7 +8,7 @@ import torch
 
 from limbeck.encoders.export import export_onnx
 from limbeck.encoders.fingerprint import check_pair, space_of
-from limbeck.encoders.saved import open_encoder
+from limbeck.encoders.opening import open_encoder
 from limbeck.encoders.static_student import tokenizer_of
 from limbeck.encoders.texts import TextList
 from limbeck.encoders.tokens import TokenLists

@@ -5,34 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from limbeck.encoders.stored import read_json
 from limbeck.errors import CorruptArtefact, VersionMismatch
 from limbeck.storage.hashing import sha256_file
 
-if TYPE_CHECKING:
-    from limbeck.encoders.onnx import OnnxEncoder
-    from limbeck.encoders.static import StaticEncoder
-
 FORMAT = 1
 SETTINGS = "encoder.json"
 TOKENIZER = "tokenizer.json"
 ONNX, STATIC = "onnx", "static"  # kinds; folders from before there were two say nothing and are ONNX
-
-
-def open_encoder(folder: Path | str, *, threads: int | None = None) -> OnnxEncoder | StaticEncoder:
-    """The encoder saved in the folder, of whichever kind, after its files passed their sha256. Without torch.
-
-    raises  CorruptArtefact if a file is missing or differs, VersionMismatch for another format
-    """
-    if read_settings(Path(folder)).get("kind", ONNX) == STATIC:
-        from limbeck.encoders.static import StaticEncoder
-
-        return StaticEncoder.open(folder)
-    from limbeck.encoders.onnx import OnnxEncoder
-
-    return OnnxEncoder.open(folder, threads=threads)
 
 
 def write_settings(folder: Path, values: Mapping[str, Any]) -> None:

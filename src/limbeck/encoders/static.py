@@ -9,8 +9,9 @@ Letters: V tokens of the vocabulary, n tokens of a text, d dimension, r numbers 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from limbeck.encoders.fingerprint import Fingerprint
 from limbeck.encoders.saved import SETTINGS, STATIC, TOKENIZER, check_files, read_settings, write_settings
 from limbeck.encoders.texts import check_texts
-from limbeck.encoders.tokens import joined
+from limbeck.encoders.tokens import joined, vocabulary_size
 from limbeck.errors import CorruptArtefact
 from limbeck.storage.hashing import sha256_file
 from limbeck.types import Floats, Reps, Side
@@ -59,10 +60,27 @@ class TokenTable:
             *_bytes(vectors), np.asarray(weights, np.float32), *_bytes(gates), np.asarray(look, np.float32)
         )
 
+    @property
+    def digest(self) -> str:
+        """sha256 hex of all arrays: equal if and only if the vectors of all texts are."""
+        found = hashlib.sha256()
+        for name in ARRAYS:
+            array = getattr(self, name)
+            found.update(f"{name} {array.shape}".encode() + array.tobytes())
+        return found.hexdigest()
+
     def sums(self, numbers: NDArray[np.int32], starts: NDArray[np.int64], *, unit: bool) -> Floats:
         """[B, d]: the sum of each text's tokens, of length 1 or divided by the sum of their weights."""
-        if len(starts) == 2:  # one text, whose time is that of every step here
+        if len(starts) == 2 and len(numbers):  # one text, whose time is that of every step here
             return self._sum(numbers, unit=unit)[None]
+        filled = np.flatnonzero(np.diff(starts))
+        if (
+            len(filled) < len(starts) - 1
+        ):  # a tokenizer without special tokens leaves nothing of an empty text
+            vectors = np.zeros((len(starts) - 1, self.vectors.shape[1]), np.float32)
+            if len(filled):
+                vectors[filled] = self.sums(numbers, np.append(starts[filled], starts[-1]), unit=unit)
+            return vectors
         rows = self.vectors[numbers] * self.scales[numbers, None]
         seen = np.add.reduceat(rows, starts[:-1], axis=0, dtype=np.float32)
         looks = (seen / _sizes(seen)) @ self.look.T
@@ -130,7 +148,7 @@ class StaticEncoder:
             raise CorruptArtefact(f"{folder / SETTINGS}: names no hash of {missing[0]}.")
         check_files(folder, files)
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        table = _table(folder / TOKENS, dim=fingerprint.dim, least=tokenizer.get_vocab_size())
+        table = _table(folder / TOKENS, dim=fingerprint.dim, least=vocabulary_size(tokenizer))
         return cls(table, tokenizer, fingerprint, space)
 
     def save(self, folder: Path) -> None:
@@ -140,10 +158,9 @@ class StaticEncoder:
         names = {name: getattr(self.table, name) for name in ARRAYS}
         save_file(names, folder / TOKENS)
         self._tokenizer.save(str(folder / TOKENIZER))
-        fingerprint = replace(self.fingerprint, weights=sha256_file(folder / TOKENS))
         values = {
             "kind": STATIC,
-            "fingerprint": fingerprint.to_json(),
+            "fingerprint": self.fingerprint.to_json(),
             "space": self.space.to_json(),
             "files": {name: sha256_file(folder / name) for name in (TOKENS, TOKENIZER)},
         }

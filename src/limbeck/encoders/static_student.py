@@ -9,7 +9,6 @@ Letters: V tokens of the vocabulary, U of them in the training texts, d dimensio
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limbeck.encoders.static import POOLING, StaticEncoder, TokenTable
-from limbeck.encoders.tokens import TokenLists
+from limbeck.encoders.tokens import TokenLists, vocabulary_size
 from limbeck.storage.cache import cache_root
 from limbeck.storage.whole import replaced_file
 from limbeck.types import Batch, Floats, Reps
@@ -47,7 +46,6 @@ class StaticStudent:
         """Vectors [V, d] to start from; unit: the teacher's vectors have length 1, so these get it too; gate: r."""
         import torch
 
-        self.texts = texts
         self.unit = unit
         self._start = vectors
         self._used, places = np.unique(texts.numbers, return_inverse=True)
@@ -82,7 +80,7 @@ class StaticStudent:
         if self.unit:
             return Reps.single(torch.nn.functional.normalize(total, dim=1))
         sums = torch.zeros(len(total)).index_add(0, owner, weights)
-        return Reps.single(total / sums[:, None])
+        return Reps.single(total / sums.clamp(min=1e-12)[:, None])
 
     def groups(self) -> Mapping[str, list[Parameter]]:
         return {
@@ -108,7 +106,7 @@ class StaticStudent:
         table = self.table()
         fingerprint = replace(
             teacher.fingerprint,
-            weights=hashlib.sha256(table.vectors.tobytes()).hexdigest(),
+            weights=table.digest,
             pooling=POOLING,
             prompts={},
             precision="int8",
@@ -130,27 +128,30 @@ def tokenizer_of(teacher: SentenceEncoder) -> Tokenizer:
     return tokenizer
 
 
-def token_vectors(teacher: SentenceEncoder) -> Floats:
+def token_vectors(teacher: SentenceEncoder, *, progress: bool = True) -> Floats:
     """[V, d]: the teacher's vector of each token alone, between its special tokens. Kept in the cache.
 
     cost  one encoding of V texts of one token: about a minute of a core for 30,000 tokens and 6 layers of width 384
     """
     path = cache_root() / "token_vectors" / f"{teacher.fingerprint.digest}.npy"
     if not path.exists():
-        vectors = _encoded_tokens(teacher)
+        vectors = _encoded_tokens(teacher, progress=progress)
         with replaced_file(path) as part, part.open("wb") as file:
             np.save(file, vectors)
     stored: Floats = np.load(path)
     return stored
 
 
-def _encoded_tokens(teacher: SentenceEncoder) -> Floats:
+def _encoded_tokens(teacher: SentenceEncoder, *, progress: bool) -> Floats:
     import torch
+    from tqdm import tqdm
 
-    before, after = _frame(tokenizer_of(teacher))
-    size = len(teacher.model[0].tokenizer)
+    tokenizer = tokenizer_of(teacher)
+    before, after = _frame(tokenizer)
+    size = vocabulary_size(tokenizer)
     parts = []
-    for start in range(0, size, BATCH):
+    starts = range(0, size, BATCH)
+    for start in tqdm(starts, desc="tokens", unit="batch", delay=2, disable=None if progress else True):
         numbers = torch.arange(start, min(start + BATCH, size))[:, None]
         ids = torch.cat(
             [

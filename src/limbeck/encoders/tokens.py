@@ -13,7 +13,7 @@ from limbeck.encoders.texts import Texts, in_slices
 from limbeck.types import Rows
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Encoding, Tokenizer
 
 SLICE = 4096  # texts tokenised at once
 
@@ -58,6 +58,11 @@ class TokenLists:
         ends = np.cumsum(lengths)
         places = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
         return type(self)(self.numbers[places], np.concatenate([[0], ends]))
+
+
+def vocabulary_size(tokenizer: Tokenizer) -> int:
+    """The largest number of a token, and 1: numbers need not be without gaps."""
+    return 1 + max(tokenizer.get_vocab().values())
 
 
 def joined(encodings: Sequence[Encoding]) -> tuple[NDArray[np.int32], Rows]:

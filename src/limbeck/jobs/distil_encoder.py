@@ -14,7 +14,8 @@ from limbeck.data.dataset import Dataset
 from limbeck.data.queries import Queries
 from limbeck.data.text_data import TextData
 from limbeck.data.vectors import Vectors
-from limbeck.encoders.saved import SETTINGS, open_encoder
+from limbeck.encoders.opening import open_encoder
+from limbeck.encoders.saved import SETTINGS
 from limbeck.encoders.static import StaticEncoder
 from limbeck.errors import ConfigError, DataError
 from limbeck.jobs.make import refuse_unwritable
