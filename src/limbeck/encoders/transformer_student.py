@@ -76,29 +76,29 @@ def with_layers(model: Any, layers: Sequence[int]) -> Any:
     """
     import torch
 
-    copied = copy.deepcopy(model).eval()
-    inner = copied[0].model
-    holder, name, stack = _stack(inner)
+    stack = _stack(model[0].model)
     wrong = [layer for layer in layers if not 0 <= layer < len(stack)]
     if wrong or not layers:
         raise ConfigError(
             f"`layers` must name at least one of the teacher's, 0 to {len(stack) - 1}; found {tuple(layers)}."
         )
-    setattr(holder, name, torch.nn.ModuleList(copy.deepcopy(stack[layer]) for layer in layers))
-    inner.config.num_hidden_layers = len(layers)
+    kept = torch.nn.ModuleList(copy.deepcopy(stack[layer]) for layer in layers)
+    copied = copy.deepcopy(
+        model, {id(stack): kept}
+    ).eval()  # with these for the stack: the others are never copied
+    copied[0].model.config.num_hidden_layers = len(layers)
     for parameter in copied.parameters():
         parameter.requires_grad_()
     return copied
 
 
-def _stack(model: Any) -> tuple[Any, str, ModuleList]:
-    """Where the transformer's layers hang: the module, its attribute, and the list itself."""
+def _stack(model: Any) -> ModuleList:
+    """The transformer's layers."""
     import torch
 
-    for holder in model.modules():
-        for name, child in holder.named_children():
-            if isinstance(child, torch.nn.ModuleList) and len(child) == model.config.num_hidden_layers:
-                return holder, name, child
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+            return module
     raise ConfigError(
         f"{type(model).__name__} has no list of {model.config.num_hidden_layers} layers to choose from.\n\n"
         "Hint: a static student learns from any teacher."

@@ -28,6 +28,7 @@ from limbeck.jobs.material import (
     opened_encoder,
 )
 from limbeck.storage.whole import replaced_folder
+from limbeck.types import Rows
 
 if TYPE_CHECKING:
     from limbeck.encoders.corpus_encoding import KnownEncoder
@@ -130,26 +131,28 @@ def _texts(
             f"there are {len(asked)} training queries; expected thousands of the kind that will be asked.\n\n"
             "Hint: give --queries FILE, or a BEIR folder with a train split as --corpus."
         )
+    vectors = encode_texts(
+        asked, teacher, "query", progress=progress
+    )  # all: `distil` may have left them in the cache
     train, dev = _held_out(asked)
     return TextData(
-        queries=train,
-        vectors=encode_texts(train, teacher, "query", progress=progress),
-        dev_queries=dev,
-        dev_vectors=encode_texts(dev, teacher, "query", progress=progress),
+        queries=[asked[row] for row in train],
+        vectors=vectors[train],
+        dev_queries=[asked[row] for row in dev],
+        dev_vectors=vectors[dev],
         corpus=corpus,
         documents=None if corpus is None else encode_texts(corpus, teacher, "doc", progress=progress),
     )
 
 
-def _held_out(asked: Sequence[str], seed: int = 0) -> tuple[list[str], list[str]]:
-    """Training queries, and a part kept back to choose the epoch; no text stands in both."""
-    texts = list(dict.fromkeys(asked))
-    count = min(MOST_HELD_OUT, int(len(texts) * HELD_OUT))
-    held = set(np.random.default_rng(seed).permutation(len(texts))[:count].tolist())
-    return (
-        [text for row, text in enumerate(texts) if row not in held],
-        [texts[row] for row in sorted(held)],
+def _held_out(asked: Sequence[str], seed: int = 0) -> tuple[Rows, Rows]:
+    """Rows to train on, and rows kept back to choose the epoch; repeated texts once, so none stands in both."""
+    first = np.array(
+        sorted({text: row for row, text in reversed(list(enumerate(asked)))}.values()), dtype=np.int64
     )
+    count = min(MOST_HELD_OUT, int(len(first) * HELD_OUT))
+    order = np.random.default_rng(seed).permutation(len(first))
+    return first[np.sort(order[count:])], first[np.sort(order[:count])]
 
 
 def _tell(history: History, *, with_documents: bool) -> None:

@@ -23,7 +23,7 @@ class TableScan:
     """Codes [N, M] of 8 bits a part, held once; nothing of a search is kept, so threads may share it."""
 
     def __init__(self, codes: NDArray[np.uint8], *, rows: Rows | None = None) -> None:
-        self._bytes, self._view = _viewed(codes)
+        self._bytes, self._view = _viewed(codes)  # the index looks into the bytes, which are kept for it
         self._rows = rows  # [N] what the rows are called; None = 0, 1, 2 ...
 
     def __len__(self) -> int:

@@ -286,7 +286,7 @@ class SumQuantiser:
 def usual_shape(code_bytes: int, dim: int) -> tuple[int, int]:
     """Slices S and axes r that keep codewords and axes within 8 MB: the fewest slices that leave 58 % of the axes.
 
-    (1, 384) up to 80 bytes at 384 dimensions; at 768 (1, 768) up to 40 and (2, 704) at 64. Where 8 slices do not leave
+    (1, 384) up to 80 bytes at 384 dimensions; at 768 (1, 768) up to 40 and (2, 688) at 64. Where 8 slices do not leave
     so many, as many axes as may be.
     """
     shapes = [

@@ -91,14 +91,7 @@ class DistillVQ:
         """The fitted system. `folder` keeps checkpoints; a stopped run continues from them."""
         queries = self._training_queries(data)
         system = self._compose(data, self._started(data, start), queries)
-        schedule = Schedule.for_steps(
-            len(queries),
-            epochs=self.epochs,
-            least_steps=self.least_steps,
-            batch_size=self.batch_size,
-            patience=self.patience,
-            seed=self.seed,
-        )
+        schedule = Schedule.of(self, queries=len(queries))
         history = fit(
             system,
             TrainingQueries(vectors=queries),

@@ -151,14 +151,7 @@ def fitted(
     """
     if not system.train:
         return system
-    schedule = Schedule.for_steps(
-        len(queries),
-        epochs=recipe.epochs,
-        least_steps=recipe.least_steps,
-        batch_size=recipe.batch_size,
-        patience=recipe.patience,
-        seed=recipe.seed,
-    )
+    schedule = Schedule.of(recipe, queries=len(queries))
     by_teacher = recipe.positives == "teacher" or data.labels is None
     history = fit(
         system,

@@ -85,14 +85,7 @@ class Limbeck:
             return self._with_query_map(data, system, folder=folder, on_history=on_history, progress=progress)
         queries = training_queries(data, made=self.made_queries, seed=self.seed)
         system = self._composed(system, data, queries)
-        schedule = Schedule.for_steps(
-            len(queries),
-            epochs=self.epochs,
-            least_steps=self.least_steps,
-            batch_size=self.batch_size,
-            patience=self.patience,
-            seed=self.seed,
-        )
+        schedule = Schedule.of(self, queries=len(queries))
         history = fit(
             system,
             TrainingQueries(vectors=queries),

@@ -63,16 +63,9 @@ class StaticQueries:
         """
         documents = self.most_documents if self.with_documents else 0
         texts, vectors = told_texts(data, teacher, documents=documents, seed=self.seed)
-        schedule = Schedule.for_steps(
-            len(vectors),
-            epochs=self.epochs,
-            least_steps=self.least_steps,
-            batch_size=self.batch_size,
-            patience=self.patience,
-            seed=self.seed,
-        )
+        schedule = Schedule.of(self, queries=len(vectors))
         return fitted(
-            self._composed(texts, data, teacher),
+            self._composed(texts, data, teacher, progress=progress),
             data,
             teacher,
             vectors,
@@ -82,8 +75,10 @@ class StaticQueries:
             progress=progress,
         )
 
-    def _composed(self, texts: TokenLists, data: TextData, teacher: SentenceEncoder) -> System:
-        start = token_vectors(teacher)
+    def _composed(
+        self, texts: TokenLists, data: TextData, teacher: SentenceEncoder, *, progress: bool
+    ) -> System:
+        start = token_vectors(teacher, progress=progress)
         size = float(np.sqrt(np.square(start).mean()))
         return System(
             query=StaticStudent(

@@ -55,7 +55,7 @@ def told_texts(
         log.warning("documents are left out of training: this teacher puts another prompt before them")
         return asked, data.vectors
     rows = _sample(len(data.corpus), documents, seed=seed)
-    told = TokenLists.of(tokenizer, data.corpus).take(rows)
+    told = TokenLists.of(tokenizer, TextList(data.corpus.texts_of(rows)))
     return TokenLists.concatenated([asked, told]), np.concatenate([data.vectors, data.documents[rows]])
 
 

@@ -65,15 +65,7 @@ class LayerQueries:
             objective={"match": (1.0, match_queries(squared=self.squared))},
             train={"layers": self.layer_rate, "tokens": self.token_rate},
         )
-        schedule = Schedule.for_steps(
-            len(vectors),
-            epochs=self.epochs,
-            least_steps=self.least_steps,
-            batch_size=self.batch_size,
-            patience=self.patience,
-            clip=1.0,
-            seed=self.seed,
-        )
+        schedule = Schedule.of(self, queries=len(vectors), clip=1.0)
         return fitted(
             system,
             data,

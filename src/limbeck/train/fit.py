@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,6 +21,21 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 MOST_PASSES = 20  # over few queries, however few they are
+
+
+class Paced(Protocol):
+    """A recipe that says how long it trains."""
+
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def least_steps(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +66,19 @@ class Schedule:
         an_epoch = -(-queries // batch_size)
         enough = min(-(-least_steps // max(1, an_epoch)), MOST_PASSES)
         return cls(epochs=max(epochs, enough), batch_size=batch_size, **more)
+
+    @classmethod
+    def of(cls, recipe: Paced, *, queries: int, clip: float | None = None) -> Schedule:
+        """What the constants of a recipe say, for so many queries."""
+        return cls.for_steps(
+            queries,
+            epochs=recipe.epochs,
+            least_steps=recipe.least_steps,
+            batch_size=recipe.batch_size,
+            patience=recipe.patience,
+            seed=recipe.seed,
+            clip=clip,
+        )
 
     def rate(self, step: int, steps: int) -> float:
         """The share of the learning rate that holds in `step` of `steps`."""
