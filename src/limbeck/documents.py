@@ -1,8 +1,8 @@
 """Where document representations come from in training, and with that, what is frozen.
 
-`Bank` serves stored vectors; `CodeBank` serves stored codes, so that gradient reaches codewords and centroids only;
-`Requantised` chooses the codes anew in each step, straight through. `stored()` of each is what the index is built
-from: training and serving cannot disagree.
+`Bank` serves stored vectors; `Live` encodes anew in each step; `CodeBank` serves stored codes, so that gradient reaches
+codewords and centroids only; `Requantised` chooses the codes anew in each step, straight through. `stored()` of each is
+what the index is built from: training and serving cannot disagree.
 
 Letters: N documents, C candidates, L lists, M code parts, K codewords a part, d dimension.
 """
@@ -10,14 +10,14 @@ Letters: N documents, C candidates, L lists, M code parts, K codewords a part, d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from limbeck.errors import ConfigError
 from limbeck.quantisers.engine import BLOCK_ROWS, encode_codes
 from limbeck.quantisers.packing import unpack
-from limbeck.types import Codes, Floats, Reps, Rows, Sums
+from limbeck.types import Batch, Codes, Floats, Reps, Rows, Sums
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 
     from limbeck.quantisers.product import ProductQuantiser
     from limbeck.quantisers.sums import SumQuantiser
+
+
+LIVE_ROWS = 1024
+
+
+class Reads(Protocol):
+    """A student that knows its texts by their rows."""
+
+    def forward(self, batch: Batch) -> Reps: ...
 
 
 class Bank:
@@ -43,6 +52,46 @@ class Bank:
 
     def stored(self) -> Floats:
         return self.vectors
+
+
+class Live:
+    """Documents that a student in training encodes itself: symmetric dual encoders, both sides of one tower.
+
+    Views: "docs", the student's vectors of a pool, and "exact", the teacher's, both [1, C, 1, d].
+    Cost of a call: C encodings, and their gradients.
+    """
+
+    def __init__(self, student: Reads, vectors: Floats, *, first: int) -> None:
+        """first: the student's row of document 0; its parameters are named by the query side."""
+        self.student = student
+        self.vectors = vectors
+        self.first = first
+
+    def __call__(self, ids: Tensor) -> Mapping[str, Reps]:
+        import torch
+
+        if len(ids) != 1:
+            raise ConfigError(
+                f"documents that are encoded in each step need a pool shared by the batch, [1, C]; "
+                f"found ids of shape {tuple(ids.shape)}.\n\nHint: put the negatives into `InBatch`."
+            )
+        own = self.student.forward(Batch(rows=ids[0] + self.first)).vectors[None]
+        exact = torch.from_numpy(np.asarray(self.vectors[ids[0].numpy()]))[None]
+        return {"docs": Reps(own), "exact": Reps.single(exact)}
+
+    def groups(self) -> Mapping[str, list[Parameter]]:
+        return {}
+
+    def stored(self) -> Floats:
+        """The student's vectors [N, d] of all documents."""
+        import torch
+
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(self.vectors), LIVE_ROWS):
+                rows = torch.arange(start, min(start + LIVE_ROWS, len(self.vectors))) + self.first
+                parts.append(self.student.forward(Batch(rows=rows)).flat.numpy())
+        return np.concatenate(parts)
 
 
 class CodeBank:

@@ -11,6 +11,7 @@ import typer
 from limbeck.cli.autopsy import autopsy
 from limbeck.cli.compare import compare
 from limbeck.cli.compress import build, distil
+from limbeck.cli.diagnose import diagnose
 from limbeck.cli.distil_encoder import distil_encoder
 from limbeck.cli.doctor import doctor
 from limbeck.cli.encode import encode
@@ -66,6 +67,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
     "Judge": {
         "evaluate": evaluate,
         "autopsy": autopsy,
+        "diagnose": diagnose,
         "compare": compare,
         "verify": verify,
         "doctor": doctor,

@@ -13,6 +13,7 @@ from limbeck.types import Floats
 
 if TYPE_CHECKING:
     from limbeck.data.corpus import Corpus
+    from limbeck.data.labels import Labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,19 +22,25 @@ class TextData:
 
     queries, vectors          the training queries and [Q, d]; need no labels
     dev_queries, dev_vectors  held out, to choose the epoch by
+    more_queries, more_vectors  without labels, such as generated ones
     corpus, documents         the documents and [N, d], may be memory-mapped; None trains on queries alone
+    labels                    relevant documents of the training queries, where known; only some recipes read them
     """
 
     queries: Sequence[str]
     vectors: Floats
+    more_queries: Sequence[str] = ()
+    more_vectors: Floats | None = None
     dev_queries: Sequence[str] = ()
     dev_vectors: Floats | None = None
     corpus: Corpus | None = None
     documents: Floats | None = None
+    labels: Labels | None = None
 
     def __post_init__(self) -> None:
         pairs = {
             "queries": (self.queries, self.vectors),
+            "more_queries": (self.more_queries, self.more_vectors),
             "dev_queries": (self.dev_queries, self.dev_vectors),
             "corpus": (self.corpus, self.documents),
         }

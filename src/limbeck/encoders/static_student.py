@@ -48,6 +48,7 @@ class StaticStudent:
 
         self.unit = unit
         self._start = vectors
+        self.size = float(np.sqrt(np.square(vectors).mean()))  # of a number: rates are relative to it
         self._used, places = np.unique(texts.numbers, return_inverse=True)
         self._places = TokenLists(places.astype(np.int32), texts.starts)
         counts = np.bincount(places, minlength=len(self._used))

@@ -176,6 +176,6 @@ def sum_index(system: System) -> SumIndex:
     from limbeck.index.sums import SumIndex
 
     assert isinstance(system.documents, SumBank)
-    assert isinstance(system.query, GivenQueries)
     learned, codes = system.documents.learned(), system.documents.stored()
-    return SumIndex(learned.rounded(), codes, query_map=system.query.query_map())
+    moved = system.query.query_map() if isinstance(system.query, GivenQueries) else None
+    return SumIndex(learned.rounded(), codes, query_map=moved)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from limbeck import scores
 from limbeck.data.text_data import TextData
-from limbeck.encoders.static_student import StaticStudent, token_vectors
+from limbeck.encoders.static_student import StaticStudent, token_vectors, tokenizer_of
+from limbeck.encoders.texts import Texts
 from limbeck.encoders.tokens import TokenLists
-from limbeck.losses.vectors import match_queries
-from limbeck.recipes.students import bank_of, fitted, told_texts
-from limbeck.train.fit import Schedule
+from limbeck.recipes.students import Student, matched, told_texts
 from limbeck.train.system import System
+from limbeck.types import Floats
 
 if TYPE_CHECKING:
     from limbeck.encoders.sentence import SentenceEncoder
@@ -46,6 +43,7 @@ class StaticQueries:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 256
     patience: int = 2  # epochs without a gain on held-out queries before training stops
+    clip: float | None = None  # largest norm of all gradients together
     seed: int = 0
 
     def run(
@@ -61,36 +59,30 @@ class StaticQueries:
 
         memory  the vectors of the training texts, 4 bytes for each of their tokens, and four times U·d numbers
         """
+        return matched(self, data, teacher, folder=folder, on_history=on_history, progress=progress)
+
+    def told(self, data: TextData, teacher: SentenceEncoder) -> tuple[TokenLists, Floats]:
+        """Queries, and documents where they are matched too."""
         documents = self.most_documents if self.with_documents else 0
-        texts, vectors = told_texts(data, teacher, documents=documents, seed=self.seed)
-        schedule = Schedule.of(self, queries=len(vectors))
-        return fitted(
-            self._composed(texts, data, teacher, progress=progress),
-            data,
-            teacher,
-            vectors,
-            schedule,
-            folder=folder,
-            on_history=on_history,
-            progress=progress,
+        return told_texts(data, teacher, documents=documents, seed=self.seed)
+
+    def tokens(self, texts: Texts, teacher: SentenceEncoder) -> TokenLists:
+        return TokenLists.of(tokenizer_of(teacher), texts)
+
+    def student(self, texts: TokenLists, teacher: SentenceEncoder, *, progress: bool) -> StaticStudent:
+        return StaticStudent(
+            texts,
+            token_vectors(teacher, progress=progress),
+            unit=teacher.fingerprint.normalise,
+            gate=self.gate,
+            seed=self.seed,
         )
 
-    def _composed(
-        self, texts: TokenLists, data: TextData, teacher: SentenceEncoder, *, progress: bool
-    ) -> System:
-        start = token_vectors(teacher, progress=progress)
-        size = float(np.sqrt(np.square(start).mean()))
-        return System(
-            query=StaticStudent(
-                texts, start, unit=teacher.fingerprint.normalise, gate=self.gate, seed=self.seed
-            ),
-            documents=bank_of(data),
-            score=scores.dot,
-            objective={"match": (1.0, match_queries(squared=self.squared))},
-            train={
-                "tokens": self.token_rate * size,
-                "weights": self.weight_rate,
-                "map": self.map_rate,
-                "gates": self.gate_rate,
-            },
-        )
+    def rates(self, student: Student) -> Mapping[str, float]:
+        assert isinstance(student, StaticStudent)
+        return {
+            "tokens": self.token_rate * student.size,
+            "weights": self.weight_rate,
+            "map": self.map_rate,
+            "gates": self.gate_rate,
+        }

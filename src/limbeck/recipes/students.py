@@ -6,19 +6,21 @@ Letters: Q queries, N documents, d the teacher's width.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
+from limbeck import scores
 from limbeck.data.text_data import TextData
 from limbeck.documents import Bank
 from limbeck.encoders.static_student import tokenizer_of
-from limbeck.encoders.texts import TextList
+from limbeck.encoders.texts import TextList, Texts
 from limbeck.encoders.tokens import TokenLists
-from limbeck.train.fit import Schedule, fit
-from limbeck.train.system import System, TrainingQueries
+from limbeck.losses.vectors import match_queries
+from limbeck.train.fit import Paced, Schedule, fit
+from limbeck.train.system import System, TrainableQuery, TrainingQueries
 from limbeck.types import Floats, Reps, Rows
 
 if TYPE_CHECKING:
@@ -29,11 +31,36 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Student(Protocol):
-    """The query side of a system that is being distilled."""
+class Student(TrainableQuery, Protocol):
+    """The query side of a system that is being distilled: it reads token lists, by the rows of a batch."""
 
     def encoder(self, teacher: SentenceEncoder) -> KnownEncoder:
         """What answers queries, with the parameters as they are now."""
+        ...
+
+
+class StudentRecipe(Paced, Protocol):
+    """What a student is, and how fast its parts move; what it is taught can be more than its own recipe says."""
+
+    @property
+    def squared(self) -> bool: ...
+    @property
+    def clip(self) -> float | None: ...
+
+    def told(self, data: TextData, teacher: SentenceEncoder) -> tuple[TokenLists, Floats]:
+        """What is matched: tokens, and the teacher's vector of each [.., d]; the training queries first."""
+        ...
+
+    def tokens(self, texts: Texts, teacher: SentenceEncoder) -> TokenLists:
+        """Texts as this student reads them, without a prompt."""
+        ...
+
+    def student(self, texts: TokenLists, teacher: SentenceEncoder, *, progress: bool) -> Student:
+        """Before training."""
+        ...
+
+    def rates(self, student: Student) -> Mapping[str, float]:
+        """The learning rate of each group of its parameters."""
         ...
 
 
@@ -42,21 +69,55 @@ def encoder_of(system: System, teacher: SentenceEncoder) -> KnownEncoder:
     return cast("Student", system.query).encoder(teacher)
 
 
+def matched(
+    recipe: StudentRecipe,
+    data: TextData,
+    teacher: SentenceEncoder,
+    *,
+    folder: Path | None,
+    on_history: Callable[[History], None] | None,
+    progress: bool,
+) -> System:
+    """Embedding matching alone (eq. 7): neither labels nor candidates."""
+    texts, vectors = recipe.told(data, teacher)
+    student = recipe.student(texts, teacher, progress=progress)
+    system = System(
+        query=student,
+        documents=bank_of(data),
+        score=scores.dot,
+        objective={"match": (1.0, match_queries(squared=recipe.squared))},
+        train=recipe.rates(student),
+    )
+    return fitted(
+        recipe,
+        system,
+        vectors,
+        dev=dev_figure(data, teacher),
+        folder=folder,
+        on_history=on_history,
+        progress=progress,
+    )
+
+
 def told_texts(
     data: TextData, teacher: SentenceEncoder, *, documents: int, seed: int, prompt: str = ""
 ) -> tuple[TokenLists, Floats]:
     """Tokens and targets [.., d]: the queries behind the prompt, then documents, a sample where there are more."""
     tokenizer = tokenizer_of(teacher)
-    asked = TokenLists.of(tokenizer, TextList([prompt + query for query in data.queries]))
+    queries = [*data.queries, *data.more_queries]
+    vectors = data.vectors
+    if data.more_vectors is not None:
+        vectors = np.concatenate([vectors, data.more_vectors])
+    asked = TokenLists.of(tokenizer, TextList([prompt + query for query in queries]))
     if documents == 0 or data.corpus is None or data.documents is None:
-        return asked, data.vectors
+        return asked, vectors
     prompts = teacher.fingerprint.prompts
     if prompts.get("query", "") != prompts.get("doc", ""):
         log.warning("documents are left out of training: this teacher puts another prompt before them")
-        return asked, data.vectors
+        return asked, vectors
     rows = _sample(len(data.corpus), documents, seed=seed)
     told = TokenLists.of(tokenizer, TextList(data.corpus.texts_of(rows)))
-    return TokenLists.concatenated([asked, told]), np.concatenate([data.vectors, data.documents[rows]])
+    return TokenLists.concatenated([asked, told]), np.concatenate([vectors, data.documents[rows]])
 
 
 def bank_of(data: TextData) -> Bank:
@@ -65,26 +126,31 @@ def bank_of(data: TextData) -> Bank:
 
 
 def fitted(
+    recipe: StudentRecipe,
     system: System,
-    data: TextData,
-    teacher: SentenceEncoder,
     vectors: Floats,
-    schedule: Schedule,
     *,
+    dev: Callable[[System], float] | None,
     folder: Path | None,
     on_history: Callable[[History], None] | None,
     progress: bool,
 ) -> System:
-    """The system after training on these targets; the epoch is chosen on the held-out queries."""
+    """The system after training on these targets; the epoch is chosen by `dev`, else the last is kept."""
+    schedule = Schedule.of(recipe, queries=len(vectors), clip=recipe.clip)
     queries = TrainingQueries(vectors=vectors)
-    history = fit(system, queries, schedule, dev=dev_figure(data, teacher), folder=folder, progress=progress)
+    history = fit(system, queries, schedule, dev=dev, folder=folder, progress=progress)
     if on_history is not None:
         on_history(history)
     return system
 
 
-def dev_figure(data: TextData, teacher: SentenceEncoder) -> Callable[[System], float] | None:
-    """Of held-out queries: the overlap of the top 10 with the teacher's; without documents, minus R_Emb,Q."""
+def dev_figure(
+    data: TextData, teacher: SentenceEncoder, *, through_index: bool = False
+) -> Callable[[System], float] | None:
+    """Of held-out queries: the overlap of the top 10 with the teacher's; without documents, minus R_Emb,Q.
+
+    through_index   the student searches the system's own index instead of the documents' exact vectors
+    """
     from limbeck.evaluate.overlap import overlap
     from limbeck.index.flat import Flat
 
@@ -98,9 +164,14 @@ def dev_figure(data: TextData, teacher: SentenceEncoder) -> Callable[[System], f
 
     if data.documents is None:
         return lambda system: -float(np.linalg.norm(encoded(system) - target, axis=1).mean())
-    index = Flat(data.documents)
-    exact = index.search(Reps.single(target), 10)
-    return lambda system: float(overlap(index.search(Reps.single(encoded(system)), 10), exact, k=10).mean())
+    flat = Flat(data.documents)
+    exact = flat.search(Reps.single(target), 10)
+
+    def figure(system: System) -> float:
+        index = system.build() if through_index else flat
+        return float(overlap(index.search(Reps.single(encoded(system)), 10), exact, k=10).mean())
+
+    return figure
 
 
 def _sample(rows: int, most: int, *, seed: int) -> Rows:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limbeck import scores
 from limbeck.data.text_data import TextData
+from limbeck.encoders.static_student import tokenizer_of
+from limbeck.encoders.texts import Texts
+from limbeck.encoders.tokens import TokenLists
 from limbeck.encoders.transformer_student import TransformerStudent
-from limbeck.losses.vectors import match_queries
-from limbeck.recipes.students import bank_of, fitted, told_texts
-from limbeck.train.fit import Schedule
+from limbeck.recipes.students import Student, matched, told_texts
 from limbeck.train.system import System
+from limbeck.types import Floats
 
 if TYPE_CHECKING:
     from limbeck.encoders.sentence import SentenceEncoder
@@ -39,6 +40,7 @@ class LayerQueries:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 64
     patience: int = 2  # epochs without a gain on held-out queries before training stops
+    clip: float | None = 1.0  # largest norm of all gradients together
     seed: int = 0
 
     def run(
@@ -54,25 +56,18 @@ class LayerQueries:
 
         cost  epochs · Q encodings and gradients by the student
         """
+        return matched(self, data, teacher, folder=folder, on_history=on_history, progress=progress)
+
+    def told(self, data: TextData, teacher: SentenceEncoder) -> tuple[TokenLists, Floats]:
+        """Queries behind the teacher's prompt, and documents where they are matched too."""
         prompt = teacher.fingerprint.prompts.get("query", "")
-        texts, vectors = told_texts(
-            data, teacher, documents=self.most_documents, seed=self.seed, prompt=prompt
-        )
-        system = System(
-            query=TransformerStudent(texts, teacher, layers=self.layers),
-            documents=bank_of(data),
-            score=scores.dot,
-            objective={"match": (1.0, match_queries(squared=self.squared))},
-            train={"layers": self.layer_rate, "tokens": self.token_rate},
-        )
-        schedule = Schedule.of(self, queries=len(vectors), clip=1.0)
-        return fitted(
-            system,
-            data,
-            teacher,
-            vectors,
-            schedule,
-            folder=folder,
-            on_history=on_history,
-            progress=progress,
-        )
+        return told_texts(data, teacher, documents=self.most_documents, seed=self.seed, prompt=prompt)
+
+    def tokens(self, texts: Texts, teacher: SentenceEncoder) -> TokenLists:
+        return TokenLists.of(tokenizer_of(teacher), texts)
+
+    def student(self, texts: TokenLists, teacher: SentenceEncoder, *, progress: bool) -> TransformerStudent:
+        return TransformerStudent(texts, teacher, layers=self.layers)
+
+    def rates(self, student: Student) -> Mapping[str, float]:
+        return {"layers": self.layer_rate, "tokens": self.token_rate}

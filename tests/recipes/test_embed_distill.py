@@ -1,0 +1,206 @@
+"""EmbedDistill's exact identities (a student that is its teacher, inherited documents), on real texts and MiniLM."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from limbeck.data.corpus import Corpus
+from limbeck.data.labels import Labels
+from limbeck.data.text_data import TextData
+from limbeck.documents import Bank, Live
+from limbeck.errors import ConfigError
+from limbeck.evaluate.overlap import overlap
+from limbeck.index.flat import Flat
+from limbeck.losses.distil import listnet
+from limbeck.losses.vectors import match_documents, match_queries
+from limbeck.recipes.embed_distill import EmbedDistill
+from limbeck.recipes.limbeck import Limbeck
+from limbeck.recipes.static_student import StaticQueries
+from limbeck.recipes.students import encoder_of
+from limbeck.recipes.through_codes import ThroughCodes
+from limbeck.recipes.transformer_student import LayerQueries
+from limbeck.train.system import TrainingQueries, training_step
+from limbeck.types import Batch, Candidates, Reps, Step
+
+TLDR = Path(__file__).parents[3] / "shared" / "data" / "tldr"
+DOCUMENTS, QUERIES = 300, 200
+WHOLE = LayerQueries(layers=(0, 1, 2, 3, 4, 5))
+SHORT = StaticQueries(with_documents=False, epochs=1, least_steps=8, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    from limbeck.encoders import SentenceEncoder
+    from limbeck.errors import MissingExtra
+
+    pytest.importorskip("sentence_transformers")
+    try:
+        return SentenceEncoder.open(precision="float32", max_length=64)
+    except MissingExtra as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def data(teacher, tmp_path_factory) -> TextData:
+    """Real commands and questions; labels are made up: document i for query i, and one more for every third."""
+    if not TLDR.is_dir():
+        pytest.skip(f"{TLDR} is not there")
+    with gzip.open(TLDR / "corpus.jsonl.gz", "rt") as lines:
+        records = [json.loads(line) for line, _ in zip(lines, range(DOCUMENTS), strict=False)]
+    with gzip.open(TLDR / "queries.jsonl.gz", "rt") as lines:
+        english = (text for text in (json.loads(line)["text"] for line in lines) if text.isascii())
+        queries = list(islice(english, QUERIES))
+    path = tmp_path_factory.mktemp("texts") / "corpus.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    corpus = Corpus.open(path)
+    texts = corpus.texts_of(range(len(corpus)))
+    relevant = [[row, row + 1] if row % 3 == 0 else [row] for row in range(QUERIES)]
+    indptr = np.cumsum([0, *map(len, relevant)])
+    labels = Labels(indptr, np.concatenate(relevant).astype(np.int64), np.ones(indptr[-1], np.float32))
+    return TextData(
+        queries=queries,
+        vectors=teacher.encode_query(queries),
+        corpus=corpus,
+        documents=teacher.encode_document(list(texts)),
+        labels=labels,
+    )
+
+
+def composed(data, teacher, recipe, student):
+    return recipe._composed(data, teacher, student, progress=False)[0]
+
+
+def first_step(system, data, count=16):
+    with torch.no_grad():
+        return training_step(system, TrainingQueries(vectors=data.vectors).batch(np.arange(count)))
+
+
+def test_a_student_that_is_its_teacher_has_nothing_to_match_and_no_gradient_from_the_scores(data, teacher):
+    system = composed(data, teacher, EmbedDistill(), WHOLE)
+    step = first_step(system, data)
+    assert float(match_queries()(step).max()) < 1e-4
+    torch.testing.assert_close(step.scores["docs"], step.teacher["docs"], atol=1e-5, rtol=0)
+    scores = step.scores["docs"].detach().requires_grad_()
+    listnet(
+        scores / 0.05, step.teacher["docs"] / 0.05, step.candidates.mask.expand(scores.shape)
+    ).sum().backward()
+    assert float(scores.grad.abs().max()) < 1e-4
+
+
+def test_a_symmetric_student_that_is_its_teacher_encodes_documents_as_it_does(data, teacher):
+    system = composed(data, teacher, EmbedDistill(documents="student", match_documents=1.0), WHOLE)
+    step = first_step(system, data)
+    assert float(match_documents()(step).max()) < 1e-4
+    np.testing.assert_allclose(system.documents.stored()[:40], data.documents[:40], atol=1e-5)
+
+
+def test_inherited_documents_are_the_teachers_to_the_byte_and_have_no_parameters(data, teacher):
+    before = data.documents.tobytes()
+    system = EmbedDistill().run(data, teacher, student=SHORT, progress=False)
+    assert isinstance(system.documents, Bank)
+    assert system.documents.groups() == {}
+    assert system.documents.stored().tobytes() == before
+
+
+def test_a_score_is_off_by_no_more_than_the_distance_of_the_query_times_the_documents_length(data, teacher):
+    step = first_step(composed(data, teacher, EmbedDistill(), SHORT), data)
+    off = (step.scores["docs"] - step.teacher["docs"]).abs()
+    bound = match_queries()(step)[:, None] * step.docs["docs"].flat.norm(dim=-1)
+    assert bool((off <= bound + 1e-5).all())
+
+
+def test_turning_the_students_whole_space_changes_no_score_but_the_match(data, teacher):
+    step = first_step(composed(data, teacher, EmbedDistill(documents="student"), SHORT), data)
+    turn = torch.linalg.qr(torch.randn(384, 384, generator=torch.Generator().manual_seed(0)))[0]
+    query, docs = step.query.flat @ turn, step.docs["docs"].flat @ turn
+    torch.testing.assert_close(query @ docs[0].T, step.scores["docs"], atol=1e-5, rtol=0)
+    turned = replace(step, query=Reps.single(query))
+    assert float((match_queries()(turned) - match_queries()(step)).abs().min()) > 0.1
+    both = replace(turned, targets={"query": Reps.single(step.targets["query"].flat @ turn)})
+    torch.testing.assert_close(match_queries()(both), match_queries()(step), atol=1e-5, rtol=0)
+
+
+def test_documents_of_a_symmetric_student_pass_gradient_to_it(data, teacher):
+    system = composed(data, teacher, EmbedDistill(documents="student"), SHORT)
+    system.documents(torch.arange(16)[None])["docs"].flat.sum().backward()
+    moved = system.query.vectors.grad.abs().sum(dim=1) > 0
+    assert 100 < int(moved.sum()) < len(moved)  # the tokens of the candidates, and no others
+
+
+def test_a_symmetric_student_needs_a_pool(data, teacher):
+    live = composed(data, teacher, EmbedDistill(documents="student"), SHORT).documents
+    assert isinstance(live, Live)
+    with pytest.raises(ConfigError, match="InBatch"):
+        live(torch.zeros((2, 3), dtype=torch.int64))
+
+
+def test_matching_documents_is_the_mean_distance_of_those_that_count():
+    generator = np.random.default_rng(0)
+    one, other = generator.normal(size=(2, 1, 5, 8)).astype(np.float32)
+    mask = np.array([[True, True, False, True, False]])
+    step = Step(
+        batch=Batch(rows=torch.arange(1)),
+        query=None,
+        docs={"docs": Reps.single(torch.from_numpy(one)), "exact": Reps.single(torch.from_numpy(other))},
+        candidates=Candidates(
+            ids=torch.arange(5)[None], gains=torch.zeros(1, 5), mask=torch.from_numpy(mask)
+        ),
+        scores={},
+    )
+    expected = np.linalg.norm(one - other, axis=-1)[mask].mean()
+    assert float(match_documents()(step)) == pytest.approx(expected, rel=1e-5)
+    squares = np.square(np.linalg.norm(one - other, axis=-1))[mask].mean()
+    assert float(match_documents(squared=True)(step)) == pytest.approx(squares, rel=1e-5)
+
+
+def test_queries_without_labels_are_matched_like_those_with_some(data, teacher):
+    more = replace(data, more_queries=["zip a folder"], more_vectors=teacher.encode_query(["zip a folder"]))
+    system = composed(more, teacher, EmbedDistill(), SHORT)
+    batch = TrainingQueries(vectors=np.concatenate([data.vectors, more.more_vectors])).batch(
+        np.array([0, 5, QUERIES])
+    )
+    with torch.no_grad():
+        step = training_step(system, batch)
+    one_hot = system.objective["one hot"][1](step)
+    assert float(one_hot[0]) > 0
+    assert float(one_hot[2]) == 0
+    assert float(match_queries()(step)[2]) > 0
+
+
+def test_without_labels_it_says_what_to_run_instead(data, teacher):
+    with pytest.raises(ConfigError, match="StaticQueries"):
+        EmbedDistill().run(replace(data, labels=None), teacher, student=SHORT)
+
+
+def test_training_through_codes_leaves_codes_alone_and_serves_what_it_learned(data, teacher):
+    from limbeck.data.vector_data import VectorData
+
+    vectors = VectorData(documents=data.documents, queries=data.vectors)
+    codes = Limbeck(code_bytes=8, least_steps=8, batch_size=64).run(vectors, progress=False)
+    before = codes.documents.learned().scoring_codewords().copy()
+    system = ThroughCodes().run(data, teacher, codes, student=SHORT, progress=False)
+    np.testing.assert_array_equal(system.documents.stored().codes, codes.documents.stored().codes)
+    assert np.abs(system.documents.learned().scoring_codewords() - before).max() > 0
+    np.testing.assert_array_equal(codes.documents.learned().scoring_codewords(), before)
+    queries = encoder_of(system, teacher).encode(data.queries, side="query")
+    exact = Flat(data.documents).search(Reps.single(data.vectors), 10)
+    assert overlap(system.build().search(queries, 10), exact, k=10).mean() > 0.3  # a thirtieth by chance
+
+
+def test_codewords_with_rate_0_stay_as_they_are(data, teacher):
+    from limbeck.data.vector_data import VectorData
+
+    vectors = VectorData(documents=data.documents, queries=data.vectors)
+    codes = Limbeck(code_bytes=8, least_steps=8, batch_size=64).run(vectors, progress=False)
+    system = ThroughCodes(codeword_rate=0.0).run(data, teacher, codes, student=SHORT, progress=False)
+    np.testing.assert_array_equal(
+        system.documents.learned().scoring_codewords(), codes.documents.learned().scoring_codewords()
+    )
