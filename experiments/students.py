@@ -84,7 +84,7 @@ def _run(
     if results.values(key) is not None:
         return
     begun = time.perf_counter()
-    encoder = encoder_of(recipe.run(_texts(setting), teacher), teacher)
+    encoder = encoder_of(recipe.run(texts_of(setting), teacher), teacher)
     seconds = time.perf_counter() - begun
     queries = setting.collection.splits[setting.report].queries.texts
     hits = s.search(Flat(setting.collection.documents), encoder.encode_query(queries))
@@ -109,7 +109,7 @@ def _kept(
     print(key["set"], key["student"], key["seed"], row["means"], more, flush=True)
 
 
-def _texts(setting: s.Setting) -> TextData:
+def texts_of(setting: s.Setting) -> TextData:
     train, dev = (setting.collection.splits[name] for name in (setting.train, setting.choose))
     return TextData(
         queries=train.queries.texts,
@@ -134,7 +134,7 @@ def _time(results: s.ResultFile, setting: s.Setting, teacher: SentenceEncoder) -
     plain = teacher.in_float32()
     with tempfile.TemporaryDirectory() as folder:
         export_onnx(plain, Path(folder) / "onnx", sample_texts=queries[:200])
-        encoder_of(StaticQueries(epochs=1, least_steps=1).run(_texts(setting), teacher), teacher).save(
+        encoder_of(StaticQueries(epochs=1, least_steps=1).run(texts_of(setting), teacher), teacher).save(
             _made(Path(folder) / "static")
         )
         encoders = {

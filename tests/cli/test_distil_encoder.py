@@ -115,3 +115,35 @@ def test_layers_of_a_table_are_refused(run, commands, tmp_path):
         refused = run("distil-encoder", "--corpus", commands, "--out", tmp_path / "student", *words)
         assert refused.exit_code == 2
         assert said in refused.stderr
+
+
+def test_labels_and_more_queries_are_learned_from_as_well(text_index, commands, run, tmp_path):
+    more = tmp_path / "more.jsonl"
+    more.write_text('{"_id": "m1", "text": "reboot the machine at once"}\n{"_id": "m2", "text": "halt it"}\n')
+    out = tmp_path / "student"
+    words = ("distil-encoder", "--corpus", commands, "--out", out, "--more-queries", more, "--quiet")
+    made = run(*words, "--labels", commands / "qrels" / "train.tsv")
+    assert made.exit_code == 0, made.stderr
+    (answers,) = limbeck.open(text_index, encoder=out).answers([QUESTION], 3)
+    assert len(answers) == 3
+    without = run("distil-encoder", "--corpus", commands, "--out", tmp_path / "other", "--quiet")
+    assert without.exit_code == 0
+    assert not np.array_equal(
+        open_encoder(out).encode_query([QUESTION]), open_encoder(tmp_path / "other").encode_query([QUESTION])
+    )
+
+
+def test_labels_of_other_documents_are_refused(commands, run, tmp_path):
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("query-id\tcorpus-id\tscore\nnobody\tnothing\t1\n")
+    made = run("distil-encoder", "--corpus", commands, "--labels", labels, "--out", tmp_path / "student")
+    assert made.exit_code != 0
+    assert "name no pair" in made.stderr
+    assert not (tmp_path / "student").exists()
+
+
+def test_labels_without_a_corpus_are_refused(commands, run, tmp_path):
+    words = ("distil-encoder", "--queries", commands / "queries.jsonl", "--out", tmp_path / "student")
+    made = run(*words, "--labels", commands / "qrels" / "train.tsv")
+    assert made.exit_code != 0
+    assert "--corpus" in made.stderr

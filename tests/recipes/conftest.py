@@ -36,3 +36,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="session")
 def data() -> VectorData:
     return made_data()
+
+
+@pytest.fixture(scope="session")
+def data_of_many_queries() -> VectorData:
+    return made_data(queries=3000)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import made_data
 
 from limbeck.data.labels import Labels
 from limbeck.errors import ConfigError
@@ -61,9 +60,9 @@ def test_a_stopped_run_continues_from_its_checkpoint(data, tmp_path):
     assert histories[0] == histories[1]
 
 
-def test_a_query_map_learnt_from_labels_ranks_labelled_documents_higher():
+def test_a_query_map_learnt_from_labels_ranks_labelled_documents_higher(data_of_many_queries):
     """Relevant is the document nearest to a query that was moved by a linear map: one to be found."""
-    data = made_data(queries=3000)
+    data = data_of_many_queries
     moved = (np.eye(32) + 0.2 * np.random.default_rng(0).normal(size=(32, 32))).astype(np.float32)
 
     def relevant(queries):

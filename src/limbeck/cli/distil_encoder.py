@@ -34,6 +34,14 @@ def distil_encoder(
         Path | None,
         typer.Option(help="A BEIR folder or a file of documents: they are matched too, which keeps more."),
     ] = None,
+    more_queries: Annotated[
+        Path | None,
+        typer.Option(help="Matched beside the queries: a file that `limbeck make-queries` made."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Relevant documents of the queries, learned from as well: BEIR TSV or TREC."),
+    ] = None,
     student: Annotated[
         Literal["static", "layers"],
         typer.Option(help="static: a table of token vectors. layers: some of the teacher's, as 8-bit ONNX."),
@@ -52,8 +60,13 @@ def distil_encoder(
 
     Nothing is encoded or indexed anew, and answering needs no torch: `limbeck search --query-encoder`.
     """
-    if queries is not None:
-        paths.existing(queries, "file of queries")
+    for path, kind in (
+        (queries, "file of queries"),
+        (more_queries, "file of queries"),
+        (labels, "file of labels"),
+    ):
+        if path is not None:
+            paths.existing(path, kind)
     from limbeck.jobs.distil_encoder import distil_encoder as job
 
     recipe = _recipe(student, layers, epochs=epochs, seed=seed)
@@ -63,6 +76,8 @@ def distil_encoder(
         teacher=teacher,
         corpus=None if corpus is None else paths.corpus(corpus),
         recipe=recipe,
+        more_queries=more_queries,
+        labels=labels,
         checkpoints=checkpoints,
         progress=not quiet,
     )

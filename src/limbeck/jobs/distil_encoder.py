@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from limbeck.data.corpus import Corpus
 from limbeck.data.dataset import Dataset
+from limbeck.data.labels import Labels, Qrels
 from limbeck.data.queries import Queries
 from limbeck.data.text_data import TextData
 from limbeck.data.vectors import Vectors
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from limbeck.encoders.corpus_encoding import KnownEncoder
     from limbeck.encoders.onnx import OnnxEncoder
     from limbeck.encoders.sentence import SentenceEncoder
+    from limbeck.recipes.embed_distill import EmbedDistill
     from limbeck.recipes.static_student import StaticQueries
     from limbeck.recipes.transformer_student import LayerQueries
     from limbeck.train.history import History
@@ -50,6 +52,9 @@ def distil_encoder(
     teacher: Path | str | SentenceEncoder | None = None,
     corpus: CorpusLike | None = None,
     recipe: StaticQueries | LayerQueries | None = None,
+    more_queries: Path | str | Queries | Sequence[str] | None = None,
+    labels: Path | str | Qrels | None = None,
+    objective: EmbedDistill | None = None,
     checkpoints: Path | str | None = None,
     progress: bool = True,
 ) -> StaticEncoder | OnnxEncoder:
@@ -61,14 +66,21 @@ def distil_encoder(
                 encoder is made from queries alone
     recipe      `StaticQueries()` when left out: a table of token vectors. `LayerQueries(...)`: some of the teacher's
                 layers, exported to ONNX with 8-bit weights
+    more_queries
+                matched beside the queries, never held out: those that `limbeck make-queries` made
+    labels      relevant documents of the queries, by id: a file. They are learned from as well
+    objective   `EmbedDistill()` where labels are given: how much labels, scores and vectors count
     checkpoints a folder: a run that was stopped continues from there
     cost        one encoding of all texts by the teacher (cached), and the training. A static student also needs one
                 encoding of each token of the vocabulary (cached); it trains in about ten seconds for 20,000 texts on
                 two cores. Two layers take minutes for each of their epochs
     """
+    from limbeck.recipes.embed_distill import EmbedDistill
     from limbeck.recipes.static_student import StaticQueries
     from limbeck.recipes.students import encoder_of
 
+    if objective is not None and labels is None:
+        raise ConfigError("`objective` weighs labels, but `labels` is None.\n\nHint: give `labels`.")
     out = Path(out)
     refuse_unwritable(out)
     refuse_others(out)
@@ -78,16 +90,18 @@ def distil_encoder(
             "the corpus is ready vectors; a student reads texts.\n\nHint: leave the corpus out."
         )
     teacher = opened_encoder(teacher)
-    data = _texts(opened, queries, teacher, progress=progress)
+    data = _texts(opened, queries, teacher, more_queries=more_queries, labels=labels, progress=progress)
     recipe = recipe or StaticQueries()
     histories: list[History] = []
-    system = recipe.run(
-        data,
-        teacher,
-        folder=None if checkpoints is None else Path(checkpoints),
-        on_history=histories.append,
-        progress=progress,
-    )
+    options: dict[str, Any] = {
+        "folder": None if checkpoints is None else Path(checkpoints),
+        "on_history": histories.append,
+        "progress": progress,
+    }
+    if data.labels is None:
+        system = recipe.run(data, teacher, **options)
+    else:
+        system = (objective or EmbedDistill()).run(data, teacher, student=recipe, **options)
     _tell(histories[0], with_documents=data.corpus is not None)
     _write(encoder_of(system, teacher), out, data.queries[:SAMPLE], teacher)
     return open_encoder(out)
@@ -119,30 +133,52 @@ def _texts(
     queries: Path | str | Queries | Sequence[str] | None,
     teacher: SentenceEncoder,
     *,
+    more_queries: Path | str | Queries | Sequence[str] | None,
+    labels: Path | str | Qrels | None,
     progress: bool,
 ) -> TextData:
     """Everything that is matched, encoded by the teacher; a part of the queries is held out."""
     from limbeck.encoders.collection import encode_texts
 
     corpus = opened.corpus if isinstance(opened, Dataset) else opened
-    asked = list(asked_texts(opened, queries).texts)
+    asked = asked_texts(opened, queries)
     if len(asked) < 2:
         raise DataError(
             f"there are {len(asked)} training queries; expected thousands of the kind that will be asked.\n\n"
             "Hint: give --queries FILE, or a BEIR folder with a train split as --corpus."
         )
-    vectors = encode_texts(
-        asked, teacher, "query", progress=progress
-    )  # all: `distil` may have left them in the cache
-    train, dev = _held_out(asked)
+    texts = list(asked.texts)
+    vectors = encode_texts(texts, teacher, "query", progress=progress)  # all: `distil` may have cached them
+    train, dev = _held_out(texts)
+    held_out = {texts[row] for row in dev}
+    more = [] if more_queries is None else asked_texts(None, more_queries).texts
+    more = [text for text in more if text not in held_out]
     return TextData(
-        queries=[asked[row] for row in train],
+        queries=[texts[row] for row in train],
         vectors=vectors[train],
-        dev_queries=[asked[row] for row in dev],
+        more_queries=more,
+        more_vectors=encode_texts(more, teacher, "query", progress=progress) if more else None,
+        dev_queries=[texts[row] for row in dev],
         dev_vectors=vectors[dev],
         corpus=corpus,
         documents=None if corpus is None else encode_texts(corpus, teacher, "doc", progress=progress),
+        labels=None if labels is None else _labels(labels, asked, corpus).take(train),
     )
+
+
+def _labels(labels: Path | str | Qrels, asked: Queries, corpus: Corpus | None) -> Labels:
+    """By rows of queries and documents. raises DataError where they name none of them"""
+    if corpus is None:
+        raise ConfigError("labels name documents, but there is no corpus.\n\nHint: give --corpus as well.")
+    qrels = labels if isinstance(labels, Qrels) else Qrels.open(labels)
+    joined = qrels.rows(asked.ids, corpus.ids)
+    if not (joined.gains > 0).any():
+        raise DataError(
+            f"the labels name no pair of a training query and a document, such as {asked.ids[0]!r} and "
+            f"{corpus.ids[0]!r}.\n\nHint: ids of labels, queries and documents must be the same; texts given "
+            "without ids have none."
+        )
+    return joined
 
 
 def _held_out(asked: Sequence[str], seed: int = 0) -> tuple[Rows, Rows]:

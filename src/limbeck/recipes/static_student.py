@@ -43,7 +43,6 @@ class StaticQueries:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 256
     patience: int = 2  # epochs without a gain on held-out queries before training stops
-    clip: float | None = None  # largest norm of all gradients together
     seed: int = 0
 
     def run(
@@ -60,6 +59,11 @@ class StaticQueries:
         memory  the vectors of the training texts, 4 bytes for each of their tokens, and four times U·d numbers
         """
         return matched(self, data, teacher, folder=folder, on_history=on_history, progress=progress)
+
+    @property
+    def clip(self) -> float | None:
+        """The largest norm of all gradients together."""
+        return None
 
     def told(self, data: TextData, teacher: SentenceEncoder) -> tuple[TokenLists, Floats]:
         """Queries, and documents where they are matched too."""

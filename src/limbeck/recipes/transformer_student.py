@@ -40,7 +40,6 @@ class LayerQueries:
     least_steps: int = 1000  # small collections need as many updates as large ones
     batch_size: int = 64
     patience: int = 2  # epochs without a gain on held-out queries before training stops
-    clip: float | None = 1.0  # largest norm of all gradients together
     seed: int = 0
 
     def run(
@@ -57,6 +56,11 @@ class LayerQueries:
         cost  epochs · Q encodings and gradients by the student
         """
         return matched(self, data, teacher, folder=folder, on_history=on_history, progress=progress)
+
+    @property
+    def clip(self) -> float | None:
+        """The largest norm of all gradients together."""
+        return 1.0
 
     def told(self, data: TextData, teacher: SentenceEncoder) -> tuple[TokenLists, Floats]:
         """Queries behind the teacher's prompt, and documents where they are matched too."""

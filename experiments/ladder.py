@@ -1,0 +1,246 @@
+"""The steps of EmbedDistill's table 1 for MiniLM: direct, + distillation, + inherited documents, + query matching, ...
+
+    python experiments/ladder.py                                   # what is missing in the result file
+    python experiments/ladder.py --sets tldr --students static     # a part of it
+
+Symmetric students are searched over their own document vectors, the others over the teacher's. Figures are of `report`
+splits. Generated queries are read from LIMBECK_GENERATED/<set>.jsonl (`limbeck make-queries`); without them their steps
+are left out. A claim is reproduced when it holds with every seed and the interval of the difference lies above 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import setting as s
+import students
+
+from limbeck.data.text_data import TextData
+from limbeck.encoders import SentenceEncoder
+from limbeck.encoders.collection import encode_texts
+from limbeck.evaluate import paired_interval
+from limbeck.index.flat import Flat
+from limbeck.recipes.embed_distill import EmbedDistill
+from limbeck.recipes.static_student import StaticQueries
+from limbeck.recipes.students import StudentRecipe, encoder_of
+from limbeck.recipes.transformer_student import LayerQueries
+from limbeck.types import Hits
+
+SEEDS = {"python-api": (0, 1, 2)}
+GENERATED = os.environ.get("LIMBECK_GENERATED")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line of the table: its objective, None = embedding matching alone, and what is matched beside the queries."""
+
+    objective: EmbedDistill | None
+    generated: bool = False
+    documents: bool = False
+
+
+STEPS = {
+    "direct": Step(EmbedDistill(distil=0.0, match=0.0, documents="student")),
+    "+ distillation": Step(EmbedDistill(match=0.0, documents="student")),
+    "+ inherited documents": Step(EmbedDistill(match=0.0)),
+    "+ query matching": Step(EmbedDistill()),
+    "+ generated queries": Step(EmbedDistill(), generated=True),
+    "embedding only": Step(None),
+    "embedding only, + generated queries": Step(None, generated=True),
+    "embedding only, documents matched too": Step(None, documents=True),
+}
+CLAIMS = [
+    ("+ distillation", "direct"),
+    ("+ inherited documents", "+ distillation"),
+    ("+ query matching", "+ inherited documents"),
+    ("+ generated queries", "+ query matching"),
+    ("embedding only", "+ distillation"),
+    ("embedding only, + generated queries", "embedding only"),
+    ("embedding only, documents matched too", "embedding only"),
+]
+MEASURES = ("RR@10", "R@100", "overlap@10")
+
+
+def static(step: Step, seed: int) -> StudentRecipe:
+    return StaticQueries(with_documents=step.documents, seed=seed)
+
+
+def layers(step: Step, seed: int) -> StudentRecipe:
+    return LayerQueries(most_documents=100_000 if step.documents else 0, seed=seed)
+
+
+STUDENTS = {"static": static, "layers": layers}
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--sets", default=",".join(s.NAMES))
+    asked.add_argument("--students", default=",".join(STUDENTS))
+    asked.add_argument("--steps", default=",".join(STEPS))
+    asked.add_argument("--table", action="store_true", help="write the table from what is there")
+    given = asked.parse_args()
+    results = s.ResultFile("ladder")
+    for name in () if given.table else given.sets.split(","):
+        bench = Bench.open(name)
+        bench.teacher_row(results)
+        for student in given.students.split(","):
+            for seed in SEEDS.get(name, (0,)):
+                for step in given.steps.split(","):
+                    run(bench, results, student, step, seed)
+    text = report(results)
+    (s.RESULTS / "ladder.md").write_text(text)
+    print(text)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A collection with labels, the teacher, and the exact hits of the reported queries."""
+
+    setting: s.Setting
+    teacher: SentenceEncoder
+    data: TextData
+    exact: Hits
+
+    @classmethod
+    def open(cls, name: str) -> Bench:
+        setting = s.setting(name)
+        teacher = SentenceEncoder.open(max_length=s.MAX_LENGTH.get(name))
+        vectors = setting.collection.vector_data(train=setting.train, dev=None, with_labels=True)
+        data = replace(students.texts_of(setting), labels=vectors.labels)
+        exact = s.search(
+            Flat(setting.collection.documents), setting.collection.splits[setting.report].vectors
+        )
+        return cls(setting, teacher, data, exact)
+
+    def generated(self) -> TextData | None:
+        """With generated queries beside the real ones; None where there are none."""
+        path = Path(GENERATED or "") / f"{self.setting.name}.jsonl"
+        if not GENERATED or not path.is_file():
+            return None
+        texts = [json.loads(line)["text"] for line in path.read_text().splitlines()]
+        vectors = encode_texts(texts, self.teacher, "query", progress=False)
+        return replace(self.data, more_queries=texts, more_vectors=np.array(vectors))
+
+    def teacher_row(self, results: s.ResultFile) -> None:
+        keep(results, {"set": self.setting.name, "student": "teacher"}, self.judged(self.exact), {})
+
+    def judged(self, hits: Hits) -> dict[str, list[float]]:
+        return s.judge(self.setting, self.setting.report, hits, self.exact)
+
+
+def run(bench: Bench, results: s.ResultFile, student: str, name: str, seed: int) -> None:
+    """One line of the table with one seed, unless it is there."""
+    step = STEPS[name]
+    recipe = STUDENTS[student](step, seed)
+    data = bench.generated() if step.generated else bench.data
+    if data is None:
+        return
+    key = {
+        "set": bench.setting.name,
+        "student": student,
+        "step": name,
+        "seed": seed,
+        "recipe": f"{recipe!r} {step.objective!r}",
+        "generated": len(data.more_queries),
+    }
+    if results.values(key) is not None:
+        return
+    begun = time.perf_counter()
+    if step.objective is None:
+        system = recipe.run(data, bench.teacher)  # type: ignore[attr-defined]
+    else:
+        system = step.objective.run(data, bench.teacher, student=recipe)
+    seconds = round(time.perf_counter() - begun, 1)
+    encoder = encoder_of(system, bench.teacher)
+    documents = bench.setting.collection.documents
+    if step.objective and step.objective.documents == "student":
+        documents = np.ascontiguousarray(system.documents.stored())
+    queries = list(bench.setting.collection.splits[bench.setting.report].queries.texts)
+    hits = s.search(Flat(documents), encoder.encode(queries, side="query").flat)
+    keep(results, key, bench.judged(hits), {"seconds": seconds})
+
+
+def keep(
+    results: s.ResultFile, key: dict[str, Any], values: dict[str, list[float]], more: dict[str, Any]
+) -> None:
+    if results.values(key) is not None:
+        return
+    results.keep_values(key, values)
+    row = results.add(key, {"means": s.means(values), "queries": len(values["RR@10"]), **more})
+    print(key, row["means"], more, flush=True)
+
+
+def report(results: s.ResultFile) -> str:
+    """A table and the verdicts of each set and student."""
+    lines = ["# The steps of EmbedDistill's table 1", "", (__doc__ or "").split("\n\n")[-1].strip(), ""]
+    for name in s.NAMES:
+        known = results.values({"set": name, "student": "teacher"})
+        for student in STUDENTS if known else ():
+            found = {step: _seeds(results, name, student, step) for step in STEPS}
+            found = {step: seeds for step, seeds in found.items() if seeds}
+            if found:
+                lines += _section(results, name, student, found, known)
+    return "\n".join(lines) + "\n"
+
+
+def _seeds(results: s.ResultFile, name: str, student: str, step: str) -> list[dict[str, np.ndarray]]:
+    rows = [
+        row["key"]
+        for row in results.rows
+        if (row["key"]["set"], row["key"]["student"], row["key"].get("step")) == (name, student, step)
+        and row["key"]["recipe"]
+        == f"{STUDENTS[student](STEPS[step], row['key']['seed'])!r} {STEPS[step].objective!r}"
+    ]
+    return [values for key in rows if (values := results.values(key)) is not None]
+
+
+def _section(
+    results: s.ResultFile,
+    name: str,
+    student: str,
+    found: dict[str, list[dict[str, np.ndarray]]],
+    teacher: dict[str, np.ndarray],
+) -> list[str]:
+    base = float(np.mean(teacher["RR@10"]))
+    lines = [
+        f"## {name}, {student}",
+        "",
+        f"{len(teacher['RR@10']):,} queries; the teacher: "
+        + ", ".join(f"{m} {np.mean(teacher[m]):.4f}" for m in MEASURES[:2])
+        + ".",
+        "",
+        "| step | seeds | RR@10 | R@100 | overlap@10 | of the teacher's RR@10 |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for step, seeds in found.items():
+        means = {m: float(np.mean([seed[m].mean() for seed in seeds])) for m in MEASURES}
+        figures = " | ".join(f"{means[m]:.4f}" for m in MEASURES)
+        lines.append(f"| {step} | {len(seeds)} | {figures} | {means['RR@10'] / base:.1%} |")
+    lines += ["", "| claim | RR@10, difference [95 %] | verdict |", "|---|---:|---|"]
+    for better, worse in CLAIMS:
+        if better in found and worse in found:
+            lines.append(_verdict(better, worse, found))
+    return [*lines, ""]
+
+
+def _verdict(better: str, worse: str, found: dict[str, list[dict[str, np.ndarray]]]) -> str:
+    one, other = ([seed["RR@10"] for seed in found[step]] for step in (better, worse))
+    off = paired_interval(np.mean(one, axis=0), np.mean(other, axis=0))
+    each = np.array([a.mean() - b.mean() for a, b in zip(one, other, strict=False)])
+    verdict = "not shown"
+    if off.low > 0 and (each > 0).all():
+        verdict = "reproduced"
+    if off.high < 0 and (each < 0).all():
+        verdict = "contradicted"
+    return f"| {better} > {worse} | {off.mean:+.4f} [{off.low:+.4f}, {off.high:+.4f}] | {verdict} |"
+
+
+if __name__ == "__main__":
+    main()
