@@ -14,7 +14,8 @@ from limbeck.encoders.fingerprint import Fingerprint, check_pair, space_of
 from limbeck.encoders.opening import open_encoder
 from limbeck.encoders.saved import SETTINGS
 from limbeck.encoders.static import TOKENS, StaticEncoder, TokenTable
-from limbeck.errors import CorruptArtefact, EncoderMismatch, VersionMismatch
+from limbeck.errors import ConfigError, CorruptArtefact, EncoderMismatch, VersionMismatch
+from limbeck.index.flat import Flat
 from limbeck.storage.hashing import sha256_file
 from limbeck.testing.encoders import check_encoder
 
@@ -24,7 +25,8 @@ DIM = 24
 TEACHER = Fingerprint(weights="0" * 64, dim=DIM, pooling="mean", prompts={"query": "ask: "}, max_length=64)
 
 
-def made(*, normalise: bool = True) -> StaticEncoder:
+def made(*, normalise: bool = True, dim: int = DIM) -> StaticEncoder:
+    """With a projection from DIM where `dim`, the documents' width, is larger."""
     tokenizer = Tokenizer(models.WordLevel({word: row for row, word in enumerate(WORDS)}, unk_token="[NONE]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -35,8 +37,12 @@ def made(*, normalise: bool = True) -> StaticEncoder:
     vectors = generator.normal(size=(len(WORDS), DIM)).astype(np.float32) * weights[:, None]
     gates, look = generator.normal(size=(len(WORDS), 5)), 0.5 * generator.normal(size=(5, DIM))
     table = TokenTable.rounded(vectors, weights, gates, look)
-    own = replace(TEACHER, weights=table.digest, prompts={}, precision="int8", normalise=normalise)
-    return StaticEncoder(table, tokenizer, own, TEACHER)
+    teacher = replace(TEACHER, dim=dim)
+    own = replace(teacher, weights=table.digest, prompts={}, precision="int8", normalise=normalise)
+    projection = None
+    if dim > DIM:
+        projection = np.linalg.qr(generator.normal(size=(dim, DIM)))[0].astype(np.float32)
+    return StaticEncoder(table, tokenizer, own, teacher, projection)
 
 
 def test_tables_that_differ_in_one_gate_have_other_digests():
@@ -96,6 +102,45 @@ def test_saved_and_opened_it_gives_the_same_bits(folder):
     np.testing.assert_array_equal(opened.encode_query(TEXTS), made().encode_query(TEXTS))
     assert opened.space == TEACHER
     assert opened.fingerprint.weights == made().table.digest
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_documents_that_were_projected_once_rank_as_queries_that_are_projected_each_time(normalise):
+    wide = made(normalise=normalise, dim=40)
+    documents = np.random.default_rng(1).normal(size=(500, 40)).astype(np.float32)
+    narrow, folded = wide.narrow(), wide.fold(documents)
+    assert folded.shape == (500, DIM)
+    expected = wide.encode_query(TEXTS) @ documents.T
+    found = narrow.encode_query(TEXTS) @ folded.T
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    before, after = (
+        Flat(vectors).search(encoder.encode(TEXTS, side="query"), 10).ids
+        for vectors, encoder in ((documents, wide), (folded, narrow))
+    )
+    np.testing.assert_array_equal(before, after)
+
+
+def test_an_index_of_whole_documents_refuses_a_narrow_encoder():
+    wide = made(dim=40)
+    with pytest.raises(EncoderMismatch):
+        check_pair(space_of(wide.narrow()), wide.space)
+
+
+def test_a_table_as_wide_as_the_documents_has_nothing_to_fold():
+    with pytest.raises(ConfigError, match="width=128"):
+        made().narrow()
+
+
+def test_a_narrow_encoder_is_saved_with_its_projection_and_refused_with_another_shape(tmp_path):
+    made(dim=40).save(tmp_path)
+    np.testing.assert_array_equal(
+        open_encoder(tmp_path).encode_query(TEXTS), made(dim=40).encode_query(TEXTS)
+    )
+    for wrong in (np.zeros((41, DIM), np.float32), np.zeros((40, DIM), np.float64)):
+        save_file({**load_file(tmp_path / TOKENS), "projection": wrong}, tmp_path / TOKENS)
+        changed(tmp_path)
+        with pytest.raises(CorruptArtefact, match="projection"):
+            open_encoder(tmp_path)
 
 
 def test_its_queries_are_for_documents_of_its_teacher_and_of_nobody_else(folder):

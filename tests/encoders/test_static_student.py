@@ -8,6 +8,7 @@ import torch
 
 from limbeck.encoders.static_student import StaticStudent, token_vectors, tokenizer_of
 from limbeck.encoders.tokens import TokenLists
+from limbeck.errors import ConfigError
 from limbeck.types import Batch
 
 GENERATOR = np.random.default_rng(0)
@@ -36,8 +37,24 @@ def moved(student: StaticStudent) -> StaticStudent:
 def test_the_table_gives_the_vectors_that_training_saw(unit, gate):
     student = moved(StaticStudent(TEXTS, START, unit=unit, gate=gate))
     seen = student.forward(batch(0, 1, 2, 3)).flat.detach().numpy()
-    served = student.table().sums(TEXTS.numbers, TEXTS.starts, unit=unit)
+    served = student.served()[0].sums(TEXTS.numbers, TEXTS.starts, unit=unit)
     np.testing.assert_allclose(served, seen, atol=0.02 * np.abs(seen).max())
+
+
+@pytest.mark.parametrize("unit", [True, False], ids=["of length 1", "as means"])
+def test_a_narrow_table_gives_the_vectors_that_training_saw_once_projected(unit):
+    student = moved(StaticStudent(TEXTS, START, unit=unit, gate=3, width=4))
+    seen = student.forward(batch(0, 1, 2, 3)).flat.detach().numpy()
+    table, projection = student.served()
+    assert projection.shape == (6, 4)
+    np.testing.assert_allclose(projection.T @ projection, np.eye(4), atol=1e-5)
+    served = table.sums(TEXTS.numbers, TEXTS.starts, unit=unit) @ projection.T
+    np.testing.assert_allclose(served, seen, atol=0.03 * np.abs(seen).max())
+
+
+def test_a_width_that_is_not_narrow_is_refused():
+    with pytest.raises(ConfigError, match=r"1\.\.5"):
+        StaticStudent(TEXTS, START, unit=True, width=6)
 
 
 def test_without_gates_a_vector_is_the_weighted_sum_of_token_vectors_through_the_map():
@@ -74,7 +91,7 @@ def test_before_training_every_gate_is_open_the_same():
 def test_the_map_moves_tokens_that_no_training_text_has():
     student = moved(StaticStudent(TEXTS, START, unit=True))
     unseen = np.array([[11]], dtype=np.int32)
-    found = student.table().sums(unseen[0], np.array([0, 1]), unit=True)[0]
+    found = student.served()[0].sums(unseen[0], np.array([0, 1]), unit=True)[0]
     expected = student.map.detach().numpy() @ START[11]
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=0.02)
 

@@ -47,7 +47,7 @@ def system(taught) -> System:
 
 def off(student: System, taught) -> float:
     texts, teacher, _ = taught
-    found = student.query.table().sums(texts.numbers, texts.starts, unit=True)
+    found = student.query.served()[0].sums(texts.numbers, texts.starts, unit=True)
     return float(np.linalg.norm(found - teacher, axis=1).mean())
 
 
@@ -78,7 +78,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(taught, tmp_path):
     fit(resumed, queries, schedule, dev=interrupt([4]), folder=tmp_path, progress=False)
     for name in ("vectors", "scales", "weights", "gates", "look"):
         np.testing.assert_array_equal(
-            getattr(resumed.query.table(), name), getattr(whole.query.table(), name)
+            getattr(resumed.query.served()[0], name), getattr(whole.query.served()[0], name)
         )
 
 

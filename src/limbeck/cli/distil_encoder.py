@@ -49,6 +49,12 @@ def distil_encoder(
     layers: Annotated[
         str | None, typer.Option(help="Which of the teacher's, from 0, in this order: 0,5 when left out.")
     ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Of token vectors, for a smaller static student: 128. The teacher's when left out."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over all texts.")] = None,
     seed: int = 0,
     checkpoints: Annotated[
@@ -69,7 +75,7 @@ def distil_encoder(
             paths.existing(path, kind)
     from limbeck.jobs.distil_encoder import distil_encoder as job
 
-    recipe = _recipe(student, layers, epochs=epochs, seed=seed)
+    recipe = _recipe(student, layers, width, epochs=epochs, seed=seed)
     encoder = job(
         queries,
         out=out,
@@ -94,7 +100,7 @@ def distil_encoder(
 
 
 def _recipe(
-    student: str, layers: str | None, *, epochs: int | None, seed: int
+    student: str, layers: str | None, width: int | None, *, epochs: int | None, seed: int
 ) -> StaticQueries | LayerQueries:
     constants: dict[str, Any] = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
     if student == "static":
@@ -102,7 +108,9 @@ def _recipe(
             raise ConfigError("--layers is for transformers.\n\nHint: add --student layers.")
         from limbeck.recipes.static_student import StaticQueries
 
-        return StaticQueries(**constants)
+        return StaticQueries(width=width, **constants)
+    if width is not None:
+        raise ConfigError("--width is for static students.\n\nHint: leave it out, or add --student static.")
     from limbeck.recipes.transformer_student import LayerQueries
 
     return LayerQueries(**constants) if layers is None else LayerQueries(layers=_numbers(layers), **constants)

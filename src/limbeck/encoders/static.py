@@ -2,16 +2,19 @@
 
     encoder.json         what it is, whose space its vectors lie in, sha256 of the files
     tokenizer.json       the teacher's, with special tokens: they are the vector of an empty text
-    tokens.safetensors   a vector, a weight and a gate for each token: `TokenTable`
+    tokens.safetensors   a vector, a weight and a gate for each token: `TokenTable`; the projection of a narrow one
 
-Letters: V tokens of the vocabulary, n tokens of a text, d dimension, r numbers of a gate.
+A narrow table has token vectors of width w < d, and a projection P with orthonormal columns to the documents' space:
+<P·e, x> = <e, Pᵀ·x>, so documents may be projected once instead of every query (`narrow`, `fold`).
+
+Letters: V tokens of the vocabulary, n tokens of a text, d dimension, w width of a token vector, r numbers of a gate.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,7 +25,7 @@ from limbeck.encoders.fingerprint import Fingerprint
 from limbeck.encoders.saved import SETTINGS, STATIC, TOKENIZER, check_files, read_settings, write_settings
 from limbeck.encoders.texts import check_texts
 from limbeck.encoders.tokens import joined, vocabulary_size
-from limbeck.errors import CorruptArtefact
+from limbeck.errors import ConfigError, CorruptArtefact
 from limbeck.storage.hashing import sha256_file
 from limbeck.types import Floats, Reps, Side
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENS = "tokens.safetensors"
+PROJECTION = "projection"
 ARRAYS = ("vectors", "scales", "weights", "gates", "gate_scales", "look")
 TOGETHER = 256  # texts whose tokens are gathered at once
 LARGEST = 127
@@ -46,16 +50,16 @@ class TokenTable:
     what power of e it counts more or less in the second sum, which is the vector of the text.
     """
 
-    vectors: NDArray[np.int8]  # [V, d]
+    vectors: NDArray[np.int8]  # [V, w]
     scales: Floats  # [V]
     weights: Floats  # [V]
     gates: NDArray[np.int8]  # [V, r]
     gate_scales: Floats  # [V]
-    look: Floats  # [r, d]
+    look: Floats  # [r, w]
 
     @classmethod
     def rounded(cls, vectors: Floats, weights: Floats, gates: Floats, look: Floats) -> Self:
-        """Weighted vectors [V, d] and gates [V, r] to bytes: each number within 0.4 % of the largest beside it."""
+        """Weighted vectors [V, w] and gates [V, r] to bytes: each number within 0.4 % of the largest beside it."""
         return cls(
             *_bytes(vectors), np.asarray(weights, np.float32), *_bytes(gates), np.asarray(look, np.float32)
         )
@@ -70,7 +74,7 @@ class TokenTable:
         return found.hexdigest()
 
     def sums(self, numbers: NDArray[np.int32], starts: NDArray[np.int64], *, unit: bool) -> Floats:
-        """[B, d]: the sum of each text's tokens, of length 1 or divided by the sum of their weights."""
+        """[B, w]: the sum of each text's tokens, of length 1 or divided by the sum of their weights."""
         if len(starts) == 2 and len(numbers):  # one text, whose time is that of every step here
             return self._sum(numbers, unit=unit)[None]
         filled = np.flatnonzero(np.diff(starts))
@@ -92,7 +96,7 @@ class TokenTable:
         return (total / (_sizes(total) if unit else weights)).astype(np.float32, copy=False)
 
     def _sum(self, numbers: NDArray[np.int32], *, unit: bool) -> Floats:
-        """As `sums`, for one text [d]."""
+        """As `sums`, for one text [w]."""
         rows, scales = self.vectors[numbers].astype(np.float32), self.scales[numbers]
         seen = scales @ rows
         looks = self.look @ (seen / np.sqrt(seen @ seen + TINY))
@@ -119,9 +123,16 @@ class StaticEncoder:
     """
 
     def __init__(
-        self, table: TokenTable, tokenizer: Tokenizer, fingerprint: Fingerprint, space: Fingerprint
+        self,
+        table: TokenTable,
+        tokenizer: Tokenizer,
+        fingerprint: Fingerprint,
+        space: Fingerprint,
+        projection: Floats | None = None,
     ) -> None:
+        """Projection [d, w]: of a narrow table, orthonormal columns."""
         self.table = table
+        self.projection = projection
         self.fingerprint = fingerprint
         self.space = space  # the encoder whose documents these queries are for
         self._tokenizer = tokenizer
@@ -148,14 +159,16 @@ class StaticEncoder:
             raise CorruptArtefact(f"{folder / SETTINGS}: names no hash of {missing[0]}.")
         check_files(folder, files)
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        table = _table(folder / TOKENS, dim=fingerprint.dim, least=vocabulary_size(tokenizer))
-        return cls(table, tokenizer, fingerprint, space)
+        table, projection = _arrays(folder / TOKENS, dim=fingerprint.dim, least=vocabulary_size(tokenizer))
+        return cls(table, tokenizer, fingerprint, space, projection)
 
     def save(self, folder: Path) -> None:
         """Write the three files into an empty folder."""
         from safetensors.numpy import save_file
 
         names = {name: getattr(self.table, name) for name in ARRAYS}
+        if self.projection is not None:
+            names[PROJECTION] = np.ascontiguousarray(self.projection)
         save_file(names, folder / TOKENS)
         self._tokenizer.save(str(folder / TOKENIZER))
         values = {
@@ -173,8 +186,35 @@ class StaticEncoder:
 
     @property
     def nbytes(self) -> int:
-        """Of the table in memory: about V·(d + r + 12)."""
-        return sum(getattr(self.table, name).nbytes for name in ARRAYS)
+        """Of the table in memory: about V·(w + r + 12), and 4·d·w of a projection."""
+        arrays = [self.projection, *(getattr(self.table, name) for name in ARRAYS)]
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def narrow(self) -> StaticEncoder:
+        """The same without its projection, for documents that passed `fold`: equal scores at w numbers a vector.
+
+        raises  ConfigError where the table is as wide as the documents
+        """
+        projection = self._projection()
+        digest = hashlib.sha256(projection.tobytes()).hexdigest()
+        width = projection.shape[1]
+        space = replace(
+            self.space, dim=width, weights=hashlib.sha256((self.space.weights + digest).encode()).hexdigest()
+        )
+        return StaticEncoder(self.table, self._tokenizer, replace(self.fingerprint, dim=width), space)
+
+    def fold(self, documents: Floats) -> Floats:
+        """The teacher's document vectors [N, d] as those [N, w] that `narrow` searches; N·d·w multiply-adds."""
+        folded: Floats = documents @ self._projection()
+        return folded
+
+    def _projection(self) -> Floats:
+        if self.projection is None:
+            raise ConfigError(
+                f"this encoder's token vectors have the documents' width {self.dim}: there is no projection to fold."
+                "\n\nHint: train a narrow one: StaticQueries(width=128)."
+            )
+        return self.projection
 
     def encode(self, texts: Sequence[str], *, side: Side, batch_size: int = TOGETHER) -> Reps:
         """[len(texts), 1, dim] float32, in the order of `texts`."""
@@ -184,8 +224,9 @@ class StaticEncoder:
         for start in range(0, len(texts), batch_size):
             part = [prompt + text for text in texts[start : start + batch_size]]
             numbers, starts = joined(self._tokenizer.encode_batch_fast(part))
-            vectors[start : start + len(part)] = self.table.sums(
-                numbers, starts, unit=self.fingerprint.normalise
+            found = self.table.sums(numbers, starts, unit=self.fingerprint.normalise)
+            vectors[start : start + len(part)] = (
+                found if self.projection is None else found @ self.projection.T
             )
         return Reps.single(vectors)
 
@@ -200,32 +241,36 @@ class StaticEncoder:
         return vectors
 
 
-def _table(path: Path, *, dim: int, least: int) -> TokenTable:
-    """The arrays in the file, of the shapes and types that they must have."""
+def _arrays(path: Path, *, dim: int, least: int) -> tuple[TokenTable, Floats | None]:
+    """Table and projection in the file, of the shapes and types that they must have."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     try:
         arrays: dict[str, NDArray[Any]] = load(path.read_bytes())
         table = TokenTable(**{name: arrays[name] for name in ARRAYS})
-    except (SafetensorError, KeyError, ValueError) as error:
+        width = table.vectors.shape[1]
+    except (SafetensorError, KeyError, ValueError, IndexError) as error:
         raise CorruptArtefact(f"{path} cannot be read: {error}") from error
     size, rank = len(table.scales), len(table.look)
     floats, whole = np.dtype(np.float32), np.dtype(np.int8)
     expected = {
-        "vectors": ((size, dim), whole),
+        "vectors": ((size, width), whole),
         "scales": ((size,), floats),
         "weights": ((size,), floats),
         "gates": ((size, rank), whole),
         "gate_scales": ((size,), floats),
-        "look": ((rank, dim), floats),
+        "look": ((rank, width), floats),
     }
-    wrong = [name for name, form in expected.items() if (arrays[name].shape, arrays[name].dtype) != form]
+    if PROJECTION in arrays or width != dim:
+        expected[PROJECTION] = ((dim, width), floats)
+    forms = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    wrong = [name for name, form in expected.items() if forms.get(name) != form]
     if wrong or size < least:
         raise CorruptArtefact(
-            f"{path}: {wrong or 'all arrays'} do not fit {size} tokens, width {dim} and {rank} numbers of a gate; "
-            f"there must be at least {least} tokens, as bytes with scales in float32."
+            f"{path}: {wrong or 'all arrays'} do not fit {size} tokens, width {width} of {dim} and {rank} numbers of "
+            f"a gate; there must be at least {least} tokens, as bytes with scales in float32."
         )
     if not all(np.isfinite(arrays[name]).all() for name, (_, kind) in expected.items() if kind == floats):
         raise CorruptArtefact(f"{path} holds NaN or infinite values.")
-    return table
+    return table, arrays.get(PROJECTION)

@@ -1,14 +1,17 @@
 """A static encoder in training: a vector, a weight and a gate for each token, and one linear map of their sum.
 
 The map is what tokens share, so it also moves those that no training text has. Sums and maps commute: at the end it is
-multiplied into the token vectors, and costs nothing at query time. The gate is what a sum cannot know: how much a token
+multiplied into the token vectors, and costs nothing at query time; narrow token vectors keep it, as a projection with
+orthonormal columns. The gate is what a sum cannot know: how much a token
 counts beside these others (an attention of all tokens by their sum).
 
-Letters: V tokens of the vocabulary, U of them in the training texts, d dimension, r numbers of a gate.
+Letters: V tokens of the vocabulary, U of them in the training texts, d dimension, w width of a token vector, r numbers
+of a gate.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +20,7 @@ import numpy as np
 
 from limbeck.encoders.static import POOLING, StaticEncoder, TokenTable
 from limbeck.encoders.tokens import TokenLists, vocabulary_size
+from limbeck.errors import ConfigError
 from limbeck.storage.cache import cache_root
 from limbeck.storage.whole import replaced_file
 from limbeck.types import Batch, Floats, Reps
@@ -41,23 +45,37 @@ class StaticStudent:
     """
 
     def __init__(
-        self, texts: TokenLists, vectors: Floats, *, unit: bool, gate: int = 64, seed: int = 0
+        self,
+        texts: TokenLists,
+        vectors: Floats,
+        *,
+        unit: bool,
+        gate: int = 64,
+        width: int | None = None,
+        seed: int = 0,
     ) -> None:
-        """Vectors [V, d] to start from; unit: the teacher's vectors have length 1, so these get it too; gate: r."""
+        """Vectors [V, d] to start from; unit: the teacher's vectors have length 1, so these get it too; gate: r.
+
+        width   w, principal axes of the vectors; None = d
+        raises  ConfigError where there are no such axes
+        """
         import torch
 
         self.unit = unit
+        self.is_narrow = width is not None
+        axes = _axes(vectors, width)  # [d, w]
+        vectors = vectors if width is None else vectors @ axes
         self._start = vectors
         self.size = float(np.sqrt(np.square(vectors).mean()))  # of a number: rates are relative to it
         self._used, places = np.unique(texts.numbers, return_inverse=True)
         self._places = TokenLists(places.astype(np.int32), texts.starts)
         counts = np.bincount(places, minlength=len(self._used))
         rarity = np.log(RARE / (RARE + counts / counts.sum())).astype(np.float32)
-        self.vectors = torch.nn.Parameter(torch.tensor(vectors[self._used]))  # [U, d]
+        self.vectors = torch.nn.Parameter(torch.tensor(vectors[self._used]))  # [U, w]
         self.log_weights = torch.nn.Parameter(torch.tensor(rarity))  # [U]
-        self.map = torch.nn.Parameter(torch.eye(vectors.shape[1]))  # [d, d]
+        self.map = torch.nn.Parameter(torch.tensor(axes))  # [d, w]
         self.gates = torch.nn.Parameter(torch.zeros(len(self._used), gate))  # [U, r]
-        drawn = torch.randn(gate, vectors.shape[1], generator=torch.Generator().manual_seed(seed))
+        drawn = torch.randn(gate, len(axes), generator=torch.Generator().manual_seed(seed))
         self.look = torch.nn.Parameter(LOOK * drawn)  # [r, d]
 
     def forward(self, batch: Batch) -> Reps:
@@ -91,28 +109,51 @@ class StaticStudent:
             "gates": [self.gates, self.look],
         }
 
-    def table(self) -> TokenTable:
-        """All tokens as they are now; one that no training text has keeps its start and weighs as a rare one."""
+    def served(self) -> tuple[TokenTable, Floats | None]:
+        """All tokens as they are now, with the projection of narrow ones.
+
+        A token that no training text has keeps its start and weighs as a rare one.
+        """
         weights = np.ones(len(self._start), dtype=np.float32)
         weights[self._used] = np.exp(self.log_weights.detach().numpy())
         vectors = self._start.copy()
         vectors[self._used] = self.vectors.detach().numpy()
         gates = np.zeros((len(self._start), len(self.look)), dtype=np.float32)
         gates[self._used] = self.gates.detach().numpy()
-        mapped = (vectors @ self.map.detach().numpy().T) * weights[:, None]
-        return TokenTable.rounded(mapped, weights, gates, self.look.detach().numpy())
+        learned, look = self.map.detach().numpy(), self.look.detach().numpy()
+        projection = None
+        if (
+            self.is_narrow
+        ):  # lengths are then the same on both sides of the projection, and gates see what they saw
+            projection, learned = np.linalg.qr(learned)
+            look = look @ projection
+        return TokenTable.rounded((vectors @ learned.T) * weights[:, None], weights, gates, look), projection
 
     def encoder(self, teacher: SentenceEncoder) -> StaticEncoder:
         """What answers queries: the table as it is now, in the teacher's space."""
-        table = self.table()
+        table, projection = self.served()
+        digest = table.digest
+        if projection is not None:
+            digest = hashlib.sha256(digest.encode() + projection.tobytes()).hexdigest()
         fingerprint = replace(
             teacher.fingerprint,
-            weights=table.digest,
+            weights=digest,
             pooling=POOLING,
             prompts={},
             precision="int8",
         )
-        return StaticEncoder(table, tokenizer_of(teacher), fingerprint, space=teacher.fingerprint)
+        return StaticEncoder(table, tokenizer_of(teacher), fingerprint, teacher.fingerprint, projection)
+
+
+def _axes(vectors: Floats, width: int | None) -> Floats:
+    """[d, w]: the principal axes of the vectors, the widest first; all of them, unturned, without a width."""
+    dim = vectors.shape[1]
+    if width is None:
+        return np.eye(dim, dtype=np.float32)
+    if not 1 <= width < dim:
+        raise ConfigError(f"`width` must lie in 1..{dim - 1}, below the teacher's {dim}; found {width}.")
+    axes: Floats = np.linalg.eigh(vectors.T @ vectors)[1][:, ::-1][:, :width]
+    return np.ascontiguousarray(axes)
 
 
 def tokenizer_of(teacher: SentenceEncoder) -> Tokenizer:

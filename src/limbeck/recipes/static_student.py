@@ -37,6 +37,7 @@ class StaticQueries:
     token_rate: float = 0.06  # Adam's step over the size of a token vector's numbers
     weight_rate: float = 0.01  # of the logarithm of a weight
     map_rate: float = 0.001  # of the linear map that all tokens share
+    width: int | None = None  # of a token vector, with a projection to the teacher's; None = the teacher's
     gate: int = 64  # numbers that say how much a token counts beside the others; 0 = always the same
     gate_rate: float = 0.003  # of the gates
     epochs: int = 4  # passes over queries and documents, or more where these are few:
@@ -79,6 +80,7 @@ class StaticQueries:
             token_vectors(teacher, progress=progress),
             unit=teacher.fingerprint.normalise,
             gate=self.gate,
+            width=self.width,
             seed=self.seed,
         )
 
