@@ -8,6 +8,7 @@ recipe without rates has nothing to choose.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -117,11 +118,21 @@ def ablate(
     rates: Sequence[float] = RATES,
     rate_of: Callable[[Any, float], Any] = with_codeword_rate,
 ) -> None:
-    """Choose each variant's rate on dev, run all seeds, report on the reported split, and judge the claims."""
+    """Choose each variant's rate on dev, run all seeds, report on the reported split, and judge the claims.
+
+    Variants named on the command line are all that is run; those whose runs are there are reported anyway.
+    """
+    asked = sys.argv[1:] or list(variants)
+    unknown = sorted(set(asked) - set(variants))
+    if unknown:
+        sys.exit(f"no variants {unknown}; there are {list(variants)}")
     begun = time.perf_counter()
     bench, results = Bench.open(collection), s.ResultFile(title)
     values: dict[str, list[dict[str, np.ndarray]]] = {}
+    done = {row["key"]["variant"] for row in results.rows if row["key"]["split"] == bench.setting.report}
     for name, recipe in variants.items():
+        if name not in asked and name not in done:
+            continue
         choices = list(dict.fromkeys(rate_of(recipe, rate) for rate in rates))
         chosen = choices[0]
         if len(choices) > 1:
@@ -161,6 +172,8 @@ def summary(
         lines.append(f"| {name} | " + " | ".join(f"{mean:.4f}" for mean in means) + " |")
     lines += ["", "| claim | measure | difference [95 %] | each seed | verdict |", "|---|---|---:|---|---|"]
     for better, worse in claims:
+        if better not in values or worse not in values:
+            continue
         for measure in ("RR@10", "overlap@10"):
             lines.append(_claim(better, worse, measure, values))
     return lines

@@ -73,7 +73,7 @@ def static(step: Step, seed: int) -> StudentRecipe:
 
 
 def layers(step: Step, seed: int) -> StudentRecipe:
-    return LayerQueries(most_documents=100_000 if step.documents else 0, seed=seed)
+    return LayerQueries(beginnings=32 if step.documents else 0, seed=seed)
 
 
 STUDENTS = {"static": static, "layers": layers}

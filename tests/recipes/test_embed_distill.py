@@ -24,7 +24,7 @@ from limbeck.losses.vectors import match_documents, match_queries
 from limbeck.recipes.embed_distill import EmbedDistill
 from limbeck.recipes.limbeck import Limbeck
 from limbeck.recipes.static_student import StaticQueries
-from limbeck.recipes.students import encoder_of
+from limbeck.recipes.students import encoder_of, with_beginnings
 from limbeck.recipes.through_codes import ThroughCodes
 from limbeck.recipes.transformer_student import LayerQueries
 from limbeck.train.system import TrainingQueries, training_step
@@ -178,6 +178,26 @@ def test_queries_without_labels_are_matched_like_those_with_some(data, teacher):
 def test_without_labels_it_says_what_to_run_instead(data, teacher):
     with pytest.raises(ConfigError, match="StaticQueries"):
         EmbedDistill().run(replace(data, labels=None), teacher, student=SHORT)
+
+
+def test_beginnings_of_documents_are_more_queries_and_targets_are_the_teachers_vectors_of_them(data, teacher):
+    begun = with_beginnings(data, teacher, tokens=8, most=50, seed=0)
+    assert list(begun.queries) == list(data.queries)
+    assert len(begun.more_queries) == 50
+    whole = set()
+    for text in begun.more_queries:
+        whole |= {one for one in data.corpus.texts_of(range(DOCUMENTS)) if one.startswith(text)}
+        assert len(teacher.model.tokenizer(text)["input_ids"]) <= 8
+    assert len(whole) >= 40
+    np.testing.assert_allclose(begun.more_vectors, teacher.encode_query(list(begun.more_queries)), atol=1e-5)
+
+
+def test_beginnings_come_behind_queries_that_were_given(data, teacher):
+    given = replace(data, more_queries=["zip a folder"], more_vectors=teacher.encode_query(["zip a folder"]))
+    texts, vectors = LayerQueries(beginnings=8).told(given, teacher)
+    assert len(texts) == len(vectors) == QUERIES + 1 + DOCUMENTS
+    np.testing.assert_array_equal(vectors[:QUERIES], data.vectors)
+    np.testing.assert_array_equal(vectors[QUERIES], given.more_vectors[0])
 
 
 def test_training_through_codes_leaves_codes_alone_and_serves_what_it_learned(data, teacher):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -16,8 +17,8 @@ from limbeck import scores
 from limbeck.data.text_data import TextData
 from limbeck.documents import Bank
 from limbeck.encoders.static_student import tokenizer_of
-from limbeck.encoders.texts import TextList, Texts
-from limbeck.encoders.tokens import TokenLists
+from limbeck.encoders.texts import TextList, Texts, in_slices
+from limbeck.encoders.tokens import SLICE, TokenLists
 from limbeck.losses.vectors import match_queries
 from limbeck.train.fit import Paced, Schedule, fit
 from limbeck.train.system import System, TrainableQuery, TrainingQueries
@@ -118,6 +119,33 @@ def told_texts(
     rows = _sample(len(data.corpus), documents, seed=seed)
     told = TokenLists.of(tokenizer, TextList(data.corpus.texts_of(rows)))
     return TokenLists.concatenated([asked, told]), np.concatenate([vectors, data.documents[rows]])
+
+
+def with_beginnings(
+    data: TextData, teacher: SentenceEncoder, *, tokens: int, most: int, seed: int
+) -> TextData:
+    """More queries: the first tokens of each document, or of a sample of `most`, with the teacher's vectors of them.
+
+    They have the words of the documents at the length of queries, so they cost a student little.
+    """
+    from limbeck.encoders.collection import encode_texts
+
+    if data.corpus is None:
+        return data
+    tokenizer = tokenizer_of(teacher)
+    tokenizer.enable_truncation(tokens)
+    begun = []
+    for _, part in in_slices(
+        TextList(data.corpus.texts_of(_sample(len(data.corpus), most, seed=seed))), SLICE
+    ):
+        encodings = tokenizer.encode_batch(list(part))
+        begun += [
+            text[: max((end for _, end in found.offsets), default=0)]
+            for text, found in zip(part, encodings, strict=True)
+        ]
+    known = [] if data.more_vectors is None else [data.more_vectors]
+    vectors = np.concatenate([*known, encode_texts(begun, teacher, "query", progress=False)])
+    return replace(data, more_queries=[*data.more_queries, *begun], more_vectors=vectors)
 
 
 def bank_of(data: TextData) -> Bank:

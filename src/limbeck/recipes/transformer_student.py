@@ -12,7 +12,7 @@ from limbeck.encoders.static_student import tokenizer_of
 from limbeck.encoders.texts import Texts
 from limbeck.encoders.tokens import TokenLists
 from limbeck.encoders.transformer_student import TransformerStudent
-from limbeck.recipes.students import Student, matched, told_texts
+from limbeck.recipes.students import Student, matched, told_texts, with_beginnings
 from limbeck.train.system import System
 from limbeck.types import Floats
 
@@ -33,7 +33,8 @@ class LayerQueries:
 
     layers: tuple[int, ...] = (0, 5)  # of the teacher's, from 0, in this order
     squared: bool = False  # the norm of the difference, or its square
-    most_documents: int = 0  # matched as well: long texts, so each costs as much as ten queries
+    beginnings: int = 32  # tokens of a document that are matched as well, as a query of their own; 0 = none
+    most_documents: int = 100_000  # of a larger corpus a sample is read
     layer_rate: float = 3e-4  # Adam's step
     token_rate: float = 1e-4  # of the token vectors
     epochs: int = 10  # passes over the queries, or more where these are few:
@@ -53,7 +54,7 @@ class LayerQueries:
     ) -> System:
         """The fitted system; `students.encoder_of` makes of it what answers queries.
 
-        cost  epochs · Q encodings and gradients by the student
+        cost  epochs · (Q + documents) encodings and gradients by the student; one encoding of beginnings by the teacher
         """
         return matched(self, data, teacher, folder=folder, on_history=on_history, progress=progress)
 
@@ -63,9 +64,13 @@ class LayerQueries:
         return 1.0
 
     def told(self, data: TextData, teacher: SentenceEncoder) -> tuple[TokenLists, Floats]:
-        """Queries behind the teacher's prompt, and documents where they are matched too."""
+        """Queries behind the teacher's prompt, and how documents begin."""
+        if self.beginnings:
+            data = with_beginnings(
+                data, teacher, tokens=self.beginnings, most=self.most_documents, seed=self.seed
+            )
         prompt = teacher.fingerprint.prompts.get("query", "")
-        return told_texts(data, teacher, documents=self.most_documents, seed=self.seed, prompt=prompt)
+        return told_texts(data, teacher, documents=0, seed=self.seed, prompt=prompt)
 
     def tokens(self, texts: Texts, teacher: SentenceEncoder) -> TokenLists:
         return TokenLists.of(tokenizer_of(teacher), texts)
