@@ -55,6 +55,7 @@ STEPS = {
     "embedding only": Step(None),
     "embedding only, + generated queries": Step(None, generated=True),
     "embedding only, documents matched too": Step(None, documents=True),
+    "embedding only, documents and generated queries": Step(None, generated=True, documents=True),
 }
 CLAIMS = [
     ("+ distillation", "direct"),
@@ -64,6 +65,7 @@ CLAIMS = [
     ("embedding only", "+ distillation"),
     ("embedding only, + generated queries", "embedding only"),
     ("embedding only, documents matched too", "embedding only"),
+    ("embedding only, documents and generated queries", "embedding only, documents matched too"),
 ]
 MEASURES = ("RR@10", "R@100", "overlap@10")
 

@@ -133,6 +133,16 @@ def test_labels_and_more_queries_are_learned_from_as_well(text_index, commands, 
     )
 
 
+def test_a_narrow_student_is_smaller_and_answers(text_index, commands, run, student, tmp_path):
+    out = tmp_path / "narrow"
+    made = run("distil-encoder", "--corpus", commands, "--width", "64", "--out", out, "--quiet")
+    assert made.exit_code == 0, made.stderr
+    size, whole = ((folder / "tokens.safetensors").stat().st_size for folder in (out, student))
+    assert size < 0.4 * whole
+    (answers,) = limbeck.open(text_index, encoder=out).answers([QUESTION], 3)
+    assert len(answers) == 3
+
+
 def test_labels_of_other_documents_are_refused(commands, run, tmp_path):
     labels = tmp_path / "labels.tsv"
     labels.write_text("query-id\tcorpus-id\tscore\nnobody\tnothing\t1\n")
