@@ -147,7 +147,7 @@ def _load(folder: Path, device: str | None) -> SentenceTransformer:
             "encoding with a sentence-transformers model needs torch and sentence-transformers.\n\n"
             "Install it with: pip install 'limbeck[train]'"
         ) from error
-    with _no_loading_bars():
+    with no_loading_bars():
         model = SentenceTransformer(
             str(folder), device=device, local_files_only=True, trust_remote_code=False
         )
@@ -155,7 +155,7 @@ def _load(folder: Path, device: str | None) -> SentenceTransformer:
 
 
 @contextmanager
-def _no_loading_bars() -> Iterator[None]:
+def no_loading_bars() -> Iterator[None]:
     """A bar for each model that is loaded, however small, is none of ours: transformers draws it."""
     from transformers.utils import logging
 

@@ -38,9 +38,7 @@ class EmbedDistill:
     Source: Kim et al., 2023, eq. 7 to 11 and table 1. Temperatures are ours: MiniLM's scores are cosines.
     """
 
-    one_hot: float = (
-        1.0  # weight of the soft-max's cross-entropy with the labels (eq. 9); 0 = no labels count
-    )
+    one_hot: float = 1.0  # weight of the soft-max's cross-entropy with the labels (eq. 9)
     distil: float = 1.0  # weight of the cross-entropy with the teacher's soft-max (eq. 11)
     match: float = 1.0  # weight of the distance to the teacher's vector of the query (eq. 7)
     match_documents: float = 0.0  # the same of documents (eq. 8), where the student encodes them
