@@ -17,6 +17,7 @@ from limbeck.cli.doctor import doctor
 from limbeck.cli.encode import encode
 from limbeck.cli.evaluate import evaluate
 from limbeck.cli.exchange import export_, import_
+from limbeck.cli.make_queries import make_queries
 from limbeck.cli.plan import plan
 from limbeck.cli.quickstart import quickstart
 from limbeck.cli.search import search
@@ -61,6 +62,7 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "distil": distil,
         "build": build,
         "distil-encoder": distil_encoder,
+        "make-queries": make_queries,
         "encode": encode,
     },
     "Use": {"search": search, "export": export_, "import": import_},
