@@ -181,7 +181,7 @@ def test_without_labels_it_says_what_to_run_instead(data, teacher):
 
 
 def test_beginnings_of_documents_are_more_queries_and_targets_are_the_teachers_vectors_of_them(data, teacher):
-    begun = with_beginnings(data, teacher, tokens=8, most=50, seed=0)
+    begun = with_beginnings(data, teacher, tokens=8, most=50, seed=0, progress=False)
     assert list(begun.queries) == list(data.queries)
     assert len(begun.more_queries) == 50
     whole = set()
@@ -194,7 +194,7 @@ def test_beginnings_of_documents_are_more_queries_and_targets_are_the_teachers_v
 
 def test_beginnings_come_behind_queries_that_were_given(data, teacher):
     given = replace(data, more_queries=["zip a folder"], more_vectors=teacher.encode_query(["zip a folder"]))
-    texts, vectors = LayerQueries(beginnings=8).told(given, teacher)
+    texts, vectors = LayerQueries(beginnings=8).told(given, teacher, progress=False)
     assert len(texts) == len(vectors) == QUERIES + 1 + DOCUMENTS
     np.testing.assert_array_equal(vectors[:QUERIES], data.vectors)
     np.testing.assert_array_equal(vectors[QUERIES], given.more_vectors[0])

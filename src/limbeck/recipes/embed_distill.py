@@ -73,7 +73,7 @@ class EmbedDistill:
                 "EmbedDistill needs documents, and labels of the training queries.\n\n"
                 "Hint: without them run the student's own recipe, such as StaticQueries(): it matches vectors alone."
             )
-        texts, vectors = recipe.told(data, teacher)
+        texts, vectors = recipe.told(data, teacher, progress=progress)
         if self.documents == "student":
             own = recipe.tokens(TextList(data.corpus.texts_of(range(len(data.corpus)))), teacher)
             texts = TokenLists.concatenated([texts, own])

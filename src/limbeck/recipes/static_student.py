@@ -66,7 +66,7 @@ class StaticQueries:
         """The largest norm of all gradients together."""
         return None
 
-    def told(self, data: TextData, teacher: SentenceEncoder) -> tuple[TokenLists, Floats]:
+    def told(self, data: TextData, teacher: SentenceEncoder, *, progress: bool) -> tuple[TokenLists, Floats]:
         """Queries, and documents where they are matched too."""
         documents = self.most_documents if self.with_documents else 0
         return told_texts(data, teacher, documents=documents, seed=self.seed)

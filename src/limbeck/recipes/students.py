@@ -48,7 +48,7 @@ class StudentRecipe(Paced, Protocol):
     @property
     def clip(self) -> float | None: ...
 
-    def told(self, data: TextData, teacher: SentenceEncoder) -> tuple[TokenLists, Floats]:
+    def told(self, data: TextData, teacher: SentenceEncoder, *, progress: bool) -> tuple[TokenLists, Floats]:
         """What is matched: tokens, and the teacher's vector of each [.., d]; the training queries first."""
         ...
 
@@ -80,7 +80,7 @@ def matched(
     progress: bool,
 ) -> System:
     """Embedding matching alone (eq. 7): neither labels nor candidates."""
-    texts, vectors = recipe.told(data, teacher)
+    texts, vectors = recipe.told(data, teacher, progress=progress)
     student = recipe.student(texts, teacher, progress=progress)
     system = System(
         query=student,
@@ -122,7 +122,7 @@ def told_texts(
 
 
 def with_beginnings(
-    data: TextData, teacher: SentenceEncoder, *, tokens: int, most: int, seed: int
+    data: TextData, teacher: SentenceEncoder, *, tokens: int, most: int, seed: int, progress: bool
 ) -> TextData:
     """More queries: the first tokens of each document, or of a sample of `most`, with the teacher's vectors of them.
 
@@ -144,7 +144,7 @@ def with_beginnings(
             for text, found in zip(part, encodings, strict=True)
         ]
     known = [] if data.more_vectors is None else [data.more_vectors]
-    vectors = np.concatenate([*known, encode_texts(begun, teacher, "query", progress=False)])
+    vectors = np.concatenate([*known, encode_texts(begun, teacher, "query", progress=progress)])
     return replace(data, more_queries=[*data.more_queries, *begun], more_vectors=vectors)
 
 

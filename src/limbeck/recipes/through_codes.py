@@ -73,7 +73,7 @@ class ThroughCodes:
             raise ConfigError(
                 f"expected codes of `Limbeck` to train through; found {type(start.documents).__name__}."
             )
-        texts, vectors = student.told(data, teacher)
+        texts, vectors = student.told(data, teacher, progress=progress)
         system = self._composed(
             data, vectors, start, student.student(texts, teacher, progress=progress), student
         )

@@ -63,11 +63,16 @@ class LayerQueries:
         """The largest norm of all gradients together."""
         return 1.0
 
-    def told(self, data: TextData, teacher: SentenceEncoder) -> tuple[TokenLists, Floats]:
+    def told(self, data: TextData, teacher: SentenceEncoder, *, progress: bool) -> tuple[TokenLists, Floats]:
         """Queries behind the teacher's prompt, and how documents begin."""
         if self.beginnings:
             data = with_beginnings(
-                data, teacher, tokens=self.beginnings, most=self.most_documents, seed=self.seed
+                data,
+                teacher,
+                tokens=self.beginnings,
+                most=self.most_documents,
+                seed=self.seed,
+                progress=progress,
             )
         prompt = teacher.fingerprint.prompts.get("query", "")
         return told_texts(data, teacher, documents=0, seed=self.seed, prompt=prompt)
