@@ -36,8 +36,8 @@ def generator_of(
     """An untrained generator: encoder and decoder are layers of the teacher, from 0, with its token vectors.
 
     The decoder also attends to the encoder, to begin with as it attends to itself. Both share their token vectors, and
-    so does the soft-max: repeating is learned in a fifth of the time. Only tokens that occur in `texts`
-    are kept, and single ASCII characters: the soft-max over the others would be most of the work.
+    so does the soft-max. Only tokens that occur in `texts` are kept, and single ASCII characters: the soft-max over the
+    others would be most of the work.
 
     raises  ConfigError where the teacher is no BERT, or has no such layers
     """

@@ -67,7 +67,7 @@ def make_queries(
     never           further queries that no new one may equal: those that the student will be judged on
     save_generator  a folder for the generator
     checkpoints     a folder: training that was stopped goes on from there
-    cost            of a generator made here, on one core: 10 ms for each query and pass of training, 3 ms for each new
+    cost            of a generator made here, on one core: 15 ms for each query and pass of training, 3 ms for each new
                     query. A given one costs as much more as it is larger
     """
     from limbeck.recipes.query_generation import QueryGeneration, generator_in

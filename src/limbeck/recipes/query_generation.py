@@ -73,7 +73,7 @@ class QueryGeneration:
     ) -> System:
         """The system whose query side is the trained generator: `generator_in` takes it out.
 
-        cost  epochs · Q times three passes of encoder and decoder; some 10 ms a query on one core for our own
+        cost  epochs · Q times three passes of encoder and decoder; 10 to 15 ms a query on one core for our own
         """
         generator = start if isinstance(start, QueryGenerator) else self._own(start, queries)
         train, held = _parts(len(queries), seed=self.seed)
