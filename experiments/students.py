@@ -154,10 +154,10 @@ def _time(results: s.ResultFile, setting: s.Setting, teacher: SentenceEncoder) -
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        export_onnx(plain, folder / "teacher", sample_texts=queries[:200])
+        export_onnx(plain, folder / "teacher, ONNX", sample_texts=queries[:200])
         encoders: dict[str, Any] = {
             "teacher, torch float32": plain,
-            "teacher, ONNX": OnnxEncoder.open(folder / "teacher", threads=1),
+            "teacher, ONNX": OnnxEncoder.open(folder / "teacher, ONNX", threads=1),
         }
         for student, recipe in recipes.items():
             made = recipe.student(
@@ -179,7 +179,7 @@ def _time(results: s.ResultFile, setting: s.Setting, teacher: SentenceEncoder) -
             student: {
                 "p50": round(_microseconds(encoder, queries), 1),
                 "a_second": round(_rate(encoder, queries)),
-                "megabytes": round(_size(folder / student.removesuffix(", torch float32"), encoder), 1),
+                "megabytes": round(_size(folder / student, encoder), 1),
                 "multiply_adds": round(_multiply_adds(encoder, tokens)),
             }
             for student, encoder in encoders.items()
