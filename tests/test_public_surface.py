@@ -15,7 +15,7 @@ def test_the_public_names_are_these():
     assert limbeck.__all__ == [
         *("OPQ", "PQ", "Answer", "Corpus", "Dataset", "DistillVQ", "Qrels", "Queries", "Run", "Searcher"),
         *("SentenceEncoder", "Vectors", "__version__", "distil", "distil_encoder", "encode", "errors"),
-        *("export_codebook", "export_faiss", "import_codebook", "import_faiss", "open"),
+        *("export_codebook", "export_faiss", "import_codebook", "import_faiss", "make_queries", "open"),
     ]
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from limbeck.jobs.encode import encode
     from limbeck.jobs.exchange import export_codebook, export_faiss, import_codebook, import_faiss
     from limbeck.jobs.make import distil
+    from limbeck.jobs.make_queries import make_queries
     from limbeck.recipes.compress import OPQ, PQ
     from limbeck.recipes.distill_vq import DistillVQ
     from limbeck.retrieve import Answer, Searcher
@@ -55,6 +56,7 @@ _HOME = {
     "export_faiss": "jobs.exchange",
     "import_codebook": "jobs.exchange",
     "import_faiss": "jobs.exchange",
+    "make_queries": "jobs.make_queries",
 }
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "export_faiss",
     "import_codebook",
     "import_faiss",
+    "make_queries",
     "open",
 ]
 

@@ -119,3 +119,23 @@ def test_a_tokens_start_is_the_teachers_vector_of_it_alone(teacher, tmp_path, mo
         np.testing.assert_allclose(vectors[number], teacher.encode_query([word])[0], atol=1e-5)
     assert vectors.shape == (tokenizer.get_vocab_size(), teacher.dim)
     np.testing.assert_array_equal(token_vectors(teacher), vectors)
+
+
+def test_two_threads_add_up_the_same_gradient_each_time():
+    """Equal bytes after training rest on it."""
+    numbers = np.random.default_rng(1).integers(20, size=30_000).astype(np.int32)
+    texts = TokenLists(numbers, np.arange(0, 30_001, 10, dtype=np.int64))
+    everything = batch(*range(len(texts)))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        gradients = []
+        for _ in range(3):
+            student = moved(StaticStudent(texts, START, unit=True, gate=3))
+            student.forward(everything).flat.cumsum(dim=1).sum().backward()
+            gradients.append([p.grad.numpy() for group in student.groups().values() for p in group])
+    finally:
+        torch.set_num_threads(threads)
+    for again in gradients[1:]:
+        for first, second in zip(gradients[0], again, strict=True):
+            np.testing.assert_array_equal(second, first)

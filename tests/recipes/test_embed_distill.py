@@ -16,6 +16,8 @@ from limbeck.data.corpus import Corpus
 from limbeck.data.labels import Labels
 from limbeck.data.text_data import TextData
 from limbeck.documents import Bank, Live
+from limbeck.encoders.static_student import tokenizer_of
+from limbeck.encoders.texts import TextList
 from limbeck.errors import ConfigError
 from limbeck.evaluate.overlap import overlap
 from limbeck.index.flat import Flat
@@ -198,6 +200,16 @@ def test_beginnings_come_behind_queries_that_were_given(data, teacher):
     assert len(texts) == len(vectors) == QUERIES + 1 + DOCUMENTS
     np.testing.assert_array_equal(vectors[:QUERIES], data.vectors)
     np.testing.assert_array_equal(vectors[QUERIES], given.more_vectors[0])
+
+
+def test_documents_are_read_behind_the_prompt_that_the_encoder_will_put_before_them(teacher):
+    asking = teacher.with_model(
+        teacher.model, replace(teacher.fingerprint, prompts={"query": "", "doc": "passage: "})
+    )
+    whole = tokenizer_of(teacher).encode("passage: copy a file").ids
+    assert LayerQueries().read(TextList(["copy a file"]), asking).numbers.tolist() == whole
+    plain = tokenizer_of(teacher).encode("copy a file").ids
+    assert StaticQueries().read(TextList(["copy a file"]), asking).numbers.tolist() == plain
 
 
 def test_training_through_codes_leaves_codes_alone_and_serves_what_it_learned(data, teacher):

@@ -60,8 +60,5 @@ def autopsy(
         return
     from limbeck.evaluate.autopsy_report import summary
 
-    console = screen.results()
-    console.print(found.title, style="bold cyan", markup=False)
-    console.print(summary(found.autopsy, query_ids=found.query_ids, document_ids=found.document_ids))
-    if written is not None:
-        console.print(f"Written: {written[0]} and {written[1]}", soft_wrap=True, markup=False)
+    table = summary(found.autopsy, query_ids=found.query_ids, document_ids=found.document_ids)
+    screen.show_found(found.title, table, written)

@@ -68,8 +68,4 @@ def diagnose(
         return
     from limbeck.evaluate.bound_report import summary
 
-    console = screen.results()
-    console.print(found.title, style="bold cyan", markup=False)
-    console.print(summary(found.students))
-    if written is not None:
-        console.print(f"Written: {written[0]} and {written[1]}", soft_wrap=True, markup=False)
+    screen.show_found(found.title, summary(found.students), written)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from limbeck.cli import paths, screen
+from limbeck.cli import lists, paths, screen
 from limbeck.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def distil_encoder(
         (labels, "file of labels"),
     ):
         if path is not None:
-            paths.existing(path, kind)
+            paths.file(path, kind)
     from limbeck.jobs.distil_encoder import distil_encoder as job
 
     recipe = _recipe(student, layers, width, epochs=epochs, seed=seed)
@@ -113,13 +113,8 @@ def _recipe(
         raise ConfigError("--width is for static students.\n\nHint: leave it out, or add --student static.")
     from limbeck.recipes.transformer_student import LayerQueries
 
-    return LayerQueries(**constants) if layers is None else LayerQueries(layers=_numbers(layers), **constants)
-
-
-def _numbers(layers: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in layers.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"--layers must be numbers with commas between, such as 0,5; found {layers!r}."
-        ) from None
+    return (
+        LayerQueries(**constants)
+        if layers is None
+        else LayerQueries(layers=lists.numbers(layers, int, option="--layers", such_as="0,5"), **constants)
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limbeck.cli import paths, screen
+from limbeck.cli import lists, paths, screen
 from limbeck.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,19 +95,10 @@ def _recipe(
     if epochs is not None or is_given:
         constants["epochs"] = epochs or 0
     if noise is not None:
-        constants["noise"] = _numbers(noise)
+        constants["noise"] = lists.numbers(noise, float, option="--noise", such_as="0.1,0.2")
     if masked is not None:
         constants["masked"] = masked
     return QueryGeneration(**constants)
-
-
-def _numbers(noise: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in noise.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"--noise must be numbers with commas between, such as 0.1,0.2; found {noise!r}."
-        ) from None
 
 
 def _show(written: Written, out: Path) -> None:
@@ -116,6 +107,6 @@ def _show(written: Written, out: Path) -> None:
         f"{out}: {written.written:,} new queries from {written.asked:,}.",
         f"Left out: {written.known:,} equal to a training query, {written.forbidden:,} to one that is kept apart, "
         f"{written.repeated:,} to each other or empty.",
-        f"Next: limbeck distil-encoder --queries {out} --out ENCODER",
+        f"Next: limbeck distil-encoder --more-queries {out}, beside what the queries came from",
     ):
         console.print(line, soft_wrap=True, markup=False)

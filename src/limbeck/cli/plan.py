@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from limbeck.cli import paths, screen
+from limbeck.cli import lists, paths, screen
 from limbeck.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def plan(
         latency=latency,
         quality=quality,
         measure=measure,
-        methods=None if methods is None else _words(methods),
+        methods=None if methods is None else lists.words(methods),
         code_bytes=sizes,
         sample=sample,
         progress=not quiet,
@@ -114,12 +114,8 @@ def _show(found: Plan) -> None:
         console.print(f"{found.rows.index(row) + 1:3}  {row.command}", soft_wrap=True, markup=False)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
-
-
 def _sizes(text: str) -> list[int]:
-    words = _words(text)
+    words = lists.words(text)
     if not words or not all(word.isdigit() and int(word) > 0 for word in words):
         raise ConfigError(f"--bytes is {text!r}; expected whole numbers, such as 8,16,32.")
     return [int(word) for word in dict.fromkeys(words)]

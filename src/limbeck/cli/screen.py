@@ -7,6 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from limbeck.cli.failures import Failure
@@ -33,6 +35,15 @@ def write_json(value: Any) -> None:
         value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1)
     )
     sys.stdout.write(text + "\n")
+
+
+def show_found(title: str, table: Any, written: tuple[Path, ...] | None) -> None:
+    """What a judging verb found, under its title, and the files that hold it."""
+    console = results()
+    console.print(title, style="bold cyan", markup=False)
+    console.print(table)
+    if written is not None:
+        console.print("Written: " + " and ".join(map(str, written)), soft_wrap=True, markup=False)
 
 
 def show_failure(failure: Failure) -> None:

@@ -81,23 +81,25 @@ class StaticStudent:
     def forward(self, batch: Batch) -> Reps:
         """[B, 1, d] with gradient."""
         import torch
+        from torch.nn.functional import embedding, embedding_bag, normalize
 
         chosen = self._places.take(np.asarray(batch.rows))
         numbers = torch.from_numpy(chosen.numbers).long()
         starts = torch.from_numpy(chosen.starts[:-1])
         owner = torch.repeat_interleave(torch.from_numpy(np.diff(chosen.starts)))
-        log_weights = self.log_weights[numbers]
+        # not self.log_weights[numbers]: the order in which threads add up that gradient is left to chance
+        log_weights = embedding(numbers, self.log_weights[:, None])[:, 0]
 
         def added(weights: Tensor) -> Tensor:
-            bag = torch.nn.functional.embedding_bag
-            return bag(numbers, self.vectors, starts, mode="sum", per_sample_weights=weights) @ self.map.T
+            bag = embedding_bag(numbers, self.vectors, starts, mode="sum", per_sample_weights=weights)
+            return bag @ self.map.T
 
-        seen = torch.nn.functional.normalize(added(log_weights.exp()), dim=1) @ self.look.T  # [B, r]
-        counts = (self.gates[numbers] * seen[owner]).sum(dim=1)
+        seen = normalize(added(log_weights.exp()), dim=1) @ self.look.T  # [B, r]
+        counts = (embedding(numbers, self.gates) * embedding(owner, seen)).sum(dim=1)
         weights = (log_weights + counts).exp()
         total = added(weights)
         if self.unit:
-            return Reps.single(torch.nn.functional.normalize(total, dim=1))
+            return Reps.single(normalize(total, dim=1))
         sums = torch.zeros(len(total)).index_add(0, owner, weights)
         return Reps.single(total / sums.clamp(min=1e-12)[:, None])
 

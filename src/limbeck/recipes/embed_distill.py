@@ -58,7 +58,8 @@ class EmbedDistill:
     ) -> System:
         """The fitted system, after all epochs of the student's own recipe: labels do not ask for the teacher's ranking.
 
-        cost  a step encodes the batch; with `documents="student"` its relevant documents as well, and their gradients
+        cost  a step encodes the batch; with `documents="student"` its relevant documents as well, and their gradients;
+              all documents are then kept as tokens, 4 bytes each
         """
         system, vectors = self._composed(data, teacher, student, progress=progress)
         return fitted(
@@ -75,7 +76,7 @@ class EmbedDistill:
             )
         texts, vectors = recipe.told(data, teacher, progress=progress)
         if self.documents == "student":
-            own = recipe.tokens(TextList(data.corpus.texts_of(range(len(data.corpus)))), teacher)
+            own = recipe.read(TextList(data.corpus.texts_of(range(len(data.corpus)))), teacher)
             texts = TokenLists.concatenated([texts, own])
         student = recipe.student(texts, teacher, progress=progress)
         inherits = self.documents == "teacher"

@@ -16,7 +16,7 @@ from limbeck.errors import ConfigError
 from limbeck.losses.temperature import draw_temperature
 from limbeck.negatives import Positives, Together, TopK
 from limbeck.recipes.compress import OPQ, code_index
-from limbeck.train.fit import Schedule, fit
+from limbeck.train.fit import Paced, Schedule, fit
 from limbeck.train.history import History
 from limbeck.train.system import System, TrainingQueries
 from limbeck.train.unlabelled import dev_figure, teacher_lists, training_queries
@@ -26,7 +26,7 @@ TEMPERATURE_QUERIES = 1024  # whose top lists the temperature is drawn from
 TEMPERATURE_DEPTH = 200
 
 
-class Constants(Protocol):
+class Constants(Paced, Protocol):
     """What every recipe of this family can be told."""
 
     @property
@@ -39,16 +39,6 @@ class Constants(Protocol):
     def temperature(self) -> float | None: ...
     @property
     def made_queries(self) -> float: ...
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def least_steps(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def patience(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
 
 
 def begun(recipe: Constants, data: VectorData, start: System | None, *, lists: int | None = None) -> System:

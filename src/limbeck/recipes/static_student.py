@@ -71,8 +71,9 @@ class StaticQueries:
         documents = self.most_documents if self.with_documents else 0
         return told_texts(data, teacher, documents=documents, seed=self.seed)
 
-    def tokens(self, texts: Texts, teacher: SentenceEncoder) -> TokenLists:
-        return TokenLists.of(tokenizer_of(teacher), texts)
+    def read(self, documents: Texts, teacher: SentenceEncoder) -> TokenLists:
+        """Without a prompt: it would be the same sum in every text."""
+        return TokenLists.of(tokenizer_of(teacher), documents)
 
     def student(self, texts: TokenLists, teacher: SentenceEncoder, *, progress: bool) -> StaticStudent:
         return StaticStudent(

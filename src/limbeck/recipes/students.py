@@ -52,8 +52,8 @@ class StudentRecipe(Paced, Protocol):
         """What is matched: tokens, and the teacher's vector of each [.., d]; the training queries first."""
         ...
 
-    def tokens(self, texts: Texts, teacher: SentenceEncoder) -> TokenLists:
-        """Texts as this student reads them, without a prompt."""
+    def read(self, documents: Texts, teacher: SentenceEncoder) -> TokenLists:
+        """Documents as this student reads them, behind the teacher's prompt where it reads one."""
         ...
 
     def student(self, texts: TokenLists, teacher: SentenceEncoder, *, progress: bool) -> Student:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from limbeck.data.text_data import TextData
 from limbeck.encoders.static_student import tokenizer_of
-from limbeck.encoders.texts import Texts
+from limbeck.encoders.texts import TextList, Texts
 from limbeck.encoders.tokens import TokenLists
 from limbeck.encoders.transformer_student import TransformerStudent
 from limbeck.recipes.students import Student, matched, told_texts, with_beginnings
@@ -77,7 +77,14 @@ class LayerQueries:
         prompt = teacher.fingerprint.prompts.get("query", "")
         return told_texts(data, teacher, documents=0, seed=self.seed, prompt=prompt)
 
-    def tokens(self, texts: Texts, teacher: SentenceEncoder) -> TokenLists:
+    def read(self, documents: Texts, teacher: SentenceEncoder) -> TokenLists:
+        """Behind the teacher's prompt for documents, as its encoder will read them."""
+        prompt = teacher.fingerprint.prompts.get("doc", "")
+        texts = (
+            documents
+            if not prompt
+            else TextList([prompt + text for text in documents.texts(0, len(documents))])
+        )
         return TokenLists.of(tokenizer_of(teacher), texts)
 
     def student(self, texts: TokenLists, teacher: SentenceEncoder, *, progress: bool) -> TransformerStudent:
