@@ -51,6 +51,7 @@ STEPS = {
     "+ distillation": Step(EmbedDistill(match=0.0, documents="student")),
     "+ inherited documents": Step(EmbedDistill(match=0.0)),
     "+ query matching": Step(EmbedDistill()),
+    "+ documents matched too": Step(EmbedDistill(), documents=True),
     "+ generated queries": Step(EmbedDistill(), generated=True),
     "embedding only": Step(None),
     "embedding only, + generated queries": Step(None, generated=True),
@@ -61,6 +62,7 @@ CLAIMS = [
     ("+ distillation", "direct"),
     ("+ inherited documents", "+ distillation"),
     ("+ query matching", "+ inherited documents"),
+    ("+ documents matched too", "+ query matching"),
     ("+ generated queries", "+ query matching"),
     ("embedding only", "+ distillation"),
     ("embedding only, + generated queries", "embedding only"),
@@ -85,7 +87,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--sets", default=",".join(s.NAMES))
     asked.add_argument("--students", default=",".join(STUDENTS))
-    asked.add_argument("--steps", default=",".join(STEPS))
+    asked.add_argument("--steps", default=";".join(STEPS), help="names with semicolons between")
     asked.add_argument("--table", action="store_true", help="write the table from what is there")
     given = asked.parse_args()
     results = s.ResultFile("ladder")
@@ -94,7 +96,7 @@ def main() -> None:
         bench.teacher_row(results)
         for student in given.students.split(","):
             for seed in SEEDS.get(name, (0,)):
-                for step in given.steps.split(","):
+                for step in given.steps.split(";"):
                     run(bench, results, student, step, seed)
     text = report(results)
     (s.RESULTS / "ladder.md").write_text(text)

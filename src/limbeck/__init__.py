@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from limbeck.jobs.distil_encoder import distil_encoder
     from limbeck.jobs.encode import encode
     from limbeck.jobs.exchange import export_codebook, export_faiss, import_codebook, import_faiss
+    from limbeck.jobs.hybrid import hybrid
     from limbeck.jobs.make import distil
     from limbeck.jobs.make_queries import make_queries
     from limbeck.recipes.compress import OPQ, PQ
@@ -54,6 +55,7 @@ _HOME = {
     "encode": "jobs.encode",
     "export_codebook": "jobs.exchange",
     "export_faiss": "jobs.exchange",
+    "hybrid": "jobs.hybrid",
     "import_codebook": "jobs.exchange",
     "import_faiss": "jobs.exchange",
     "make_queries": "jobs.make_queries",
@@ -79,6 +81,7 @@ __all__ = [
     "errors",
     "export_codebook",
     "export_faiss",
+    "hybrid",
     "import_codebook",
     "import_faiss",
     "make_queries",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,16 @@ from limbeck.encoders.fingerprint import Fingerprint, check_pair, space_of
 from limbeck.errors import ConfigError, DataError
 from limbeck.index.compressed import CodeIndex
 from limbeck.index.document_store import FILE, DocumentStore
+from limbeck.index.lexical import LexicalIndex
 from limbeck.index.opening import SavedIndex, kind_of, open_index
 from limbeck.index.store import Manifest, open_current
+from limbeck.lexical_part import LexicalPart
 from limbeck.types import Floats, Hits, Reps
 
 if TYPE_CHECKING:
     from limbeck.encoders.corpus_encoding import KnownEncoder
 
+Mode: TypeAlias = Literal["dense", "lexical", "hybrid"]
 QUERY_ENCODER = "query_encoder"
 
 
@@ -47,11 +50,14 @@ class Searcher:
         documents: DocumentStore,
         manifest: Manifest,
         encoder: KnownEncoder | None,
+        *,
+        lexical_part: LexicalPart | None = None,
     ) -> None:
         self.index = index
         self.documents = documents
         self.manifest = manifest
         self.encoder = encoder
+        self.lexical_part = lexical_part  # BM25 and its fusion; None until `limbeck hybrid` adds them
 
     @classmethod
     def open(
@@ -84,27 +90,46 @@ class Searcher:
             encoder = open_encoder(encoder, threads=threads)
         if encoder is not None:
             _check_encoder(encoder, manifest, index.dim)
-        return cls(index, DocumentStore(generation / FILE), manifest, encoder)
+        part = LexicalPart.open(generation, documents=len(index))
+        return cls(index, DocumentStore(generation / FILE), manifest, encoder, lexical_part=part)
 
     def search(
         self,
         texts: Sequence[str],
         k: int = 10,
         *,
+        mode: Mode = "dense",
         effort: float | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Hits:
-        """Rows and scores [len(texts), k] of the best documents; `answers` gives the documents themselves."""
+        """Rows and scores [len(texts), k] of the best documents; `answers` gives the documents themselves.
+
+        mode    dense: by vectors. lexical: by words (BM25). hybrid: both lists fused, with scores of the fusion
+        effort  of the dense search
+        raises  ConfigError for lexical and hybrid where the artefact holds no BM25
+        """
         if isinstance(texts, str):
             raise DataError(
                 f"`texts` is one string, {texts[:40]!r}; expected a list of them: search([text], k)."
             )
+        if mode == "lexical":
+            return self._lexical_part(mode).index.search(texts, k, allowed=allowed)
+        if mode == "hybrid":
+            depth = max(k, min(len(self), self._lexical_part(mode).fusion.depth))
+            dense = self.search(texts, depth, effort=effort, allowed=allowed)
+            return self.fused(dense, self.search(texts, depth, mode="lexical", allowed=allowed), k)
+        if mode != "dense":
+            raise ConfigError(f"`mode` is {mode!r}; must be 'dense', 'lexical' or 'hybrid'.")
         if self.encoder is None:
             raise ConfigError(
                 "this index was made from vectors and has no query encoder.\n\n"
                 "Hint: give vectors to `search_vectors`, or open it with `encoder=`."
             )
         return self.index.search(self.encoder.encode(texts, side="query"), k, effort=effort, allowed=allowed)
+
+    def fused(self, dense: Hits, lexical: Hits, k: int) -> Hits:
+        """The k best documents of both lists, by the artefact's own fusion: what `search` does for mode "hybrid"."""
+        return self._lexical_part("hybrid").fusion(dense, lexical, k)
 
     def search_vectors(
         self,
@@ -118,14 +143,19 @@ class Searcher:
         return self.index.search(Reps.single(np.asarray(vectors)), k, effort=effort, allowed=allowed)
 
     def answers(
-        self, texts: Sequence[str], k: int = 10, *, effort: float | None = None
+        self, texts: Sequence[str], k: int = 10, *, mode: Mode = "dense", effort: float | None = None
     ) -> list[list[Answer]]:
         """The best documents of each text, best first."""
-        return self.answers_of(self.search(texts, k, effort=effort))
+        return self.answers_of(self.search(texts, k, mode=mode, effort=effort))
 
     def answers_of(self, hits: Hits) -> list[list[Answer]]:
         """The documents behind hits: what `search` or `search_vectors` found, for people to read."""
         return [self._answers(ids, scores) for ids, scores in zip(hits.ids, hits.scores, strict=True)]
+
+    @property
+    def lexical(self) -> LexicalIndex | None:
+        """BM25 over the documents, where the artefact holds it."""
+        return None if self.lexical_part is None else self.lexical_part.index
 
     @property
     def codes(self) -> CodeIndex:
@@ -144,6 +174,13 @@ class Searcher:
         return (
             f"Searcher({len(self)} documents, {content.get('recipe', {}).get('name', content.get('index'))})"
         )
+
+    def _lexical_part(self, mode: str) -> LexicalPart:
+        if self.lexical_part is None:
+            raise ConfigError(
+                f"mode {mode!r} needs BM25, and this artefact holds none.\n\nHint: add it with: limbeck hybrid INDEX"
+            )
+        return self.lexical_part
 
     def _answers(self, ids: NDArray[np.int64], scores: Floats) -> list[Answer]:
         there = ids >= 0

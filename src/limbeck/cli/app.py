@@ -17,10 +17,12 @@ from limbeck.cli.doctor import doctor
 from limbeck.cli.encode import encode
 from limbeck.cli.evaluate import evaluate
 from limbeck.cli.exchange import export_, import_
+from limbeck.cli.hybrid import hybrid
 from limbeck.cli.make_queries import make_queries
 from limbeck.cli.plan import plan
 from limbeck.cli.quickstart import quickstart
 from limbeck.cli.search import search
+from limbeck.cli.serve import serve
 from limbeck.cli.systems import systems
 from limbeck.cli.verb import verb
 from limbeck.cli.verify import verify
@@ -63,9 +65,10 @@ PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "build": build,
         "distil-encoder": distil_encoder,
         "make-queries": make_queries,
+        "hybrid": hybrid,
         "encode": encode,
     },
-    "Use": {"search": search, "export": export_, "import": import_},
+    "Use": {"search": search, "serve": serve, "export": export_, "import": import_},
     "Judge": {
         "evaluate": evaluate,
         "autopsy": autopsy,

@@ -32,6 +32,7 @@ Teacher = Annotated[
     ),
 ]
 Meant: TypeAlias = Literal["cosine", "dot", "l2"]
+Precision: TypeAlias = Literal["float16", "int8"]
 
 
 def _of(*modules: str) -> dict[str, RecipeSource]:
@@ -42,6 +43,12 @@ METHODS = _of("anisotropic", "bit_codes", "compress", "engines", "packages", "ri
 TAUGHT = _of("contrastive_vq", "distill_vq", "jpq", "limbeck", "routed")  # by queries
 Similarity = Annotated[
     Meant | None, typer.Option(help="How ready vectors compare; an encoder says it itself.")
+]
+Kept = Annotated[
+    Precision | None,
+    typer.Option(
+        help="Keep the vectors on disk beside the codes, for exact answers and a second look at the best candidates."
+    ),
 ]
 
 
@@ -65,6 +72,7 @@ def distil(
     ] = None,
     teacher: Teacher = None,
     similarity: Similarity = None,
+    keep_vectors: Kept = None,
     checkpoints: Annotated[
         Path | None, typer.Option(help="A folder: training that was stopped goes on from there.")
     ] = None,
@@ -89,6 +97,7 @@ def distil(
         teacher=teacher,
         recipe=recipe,
         similarity=similarity,
+        keep_vectors=keep_vectors,
         checkpoints=checkpoints,
         progress=not quiet,
     )
@@ -104,6 +113,7 @@ def build(
     ] = "opq",
     teacher: Teacher = None,
     similarity: Similarity = None,
+    keep_vectors: Kept = None,
     queries: Annotated[Path | None, typer.Option(hidden=True)] = None,
     quiet: bool = False,
     *,
@@ -122,6 +132,7 @@ def build(
         teacher=teacher,
         recipe=chosen,
         similarity=similarity,
+        keep_vectors=keep_vectors,
         progress=not quiet,
     )
     _show(searcher, out)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,6 +27,10 @@ def search(
         typer.Argument(metavar="[TEXT]...", help="Queries; one a line from stdin when left out."),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Answers a query.")] = 10,
+    mode: Annotated[
+        Literal["dense", "lexical", "hybrid"],
+        typer.Option(help="By vectors, by words, or by both: the last two once `limbeck hybrid` added BM25."),
+    ] = "dense",
     effort: Annotated[
         float | None, typer.Option(help="Share of the coarse lists to visit, above 0 and at most 1 (all).")
     ] = None,
@@ -45,12 +49,14 @@ def search(
         raise ConfigError("texts and --vectors were given; expected one of them, not both.")
     if vectors is not None and query_encoder is not None:
         raise ConfigError("--vectors and --query-encoder were given; vectors need no encoder.")
+    if vectors is not None and mode != "dense":
+        raise ConfigError(f"--vectors and --mode {mode} were given; words need texts.")
     queries = [] if vectors is not None else _texts(texts or [], folder)
     from limbeck.retrieve import Searcher
 
     searcher = Searcher.open(folder, encoder=None if query_encoder is None else paths.encoder(query_encoder))
     found = (
-        _by_text(searcher, queries, k, effort)
+        list(zip(queries, searcher.answers(queries, k, mode=mode, effort=effort), strict=True))
         if vectors is None
         else _by_vector(searcher, vectors, k, effort)
     )
@@ -88,10 +94,6 @@ def _texts(given: Sequence[str], folder: Path) -> list[str]:
             f"there is no query, or only empty ones.\n\nHint: limbeck search {folder} 'a question'"
         )
     return wanted
-
-
-def _by_text(searcher: Searcher, queries: Sequence[str], k: int, effort: float | None) -> Answered:
-    return list(zip(queries, searcher.answers(queries, k, effort=effort), strict=True))
 
 
 def _by_vector(searcher: Searcher, path: Path, k: int, effort: float | None) -> Answered:

@@ -34,7 +34,7 @@ from limbeck.evaluate.overlap import overlap
 from limbeck.index.compressed import probed_lists
 from limbeck.index.flat import Flat
 from limbeck.quantisers.faiss_io import query_transform
-from limbeck.quantisers.faiss_scan import choose_lists
+from limbeck.quantisers.faiss_scan import nearest_rows
 from limbeck.types import Codes, Floats, Hits, Reps, Rows
 
 Cause: TypeAlias = Literal["list", "tie", "refinement", "rotation", "codes"]
@@ -209,11 +209,10 @@ class _Case:
             return None
         turned = queries if self.transform is None else queries @ self.transform.T
         quantiser = self.quantiser
-        lists, _ = choose_lists(
+        _, lists = nearest_rows(
             np.ascontiguousarray(turned, dtype=np.float32),
-            routing=quantiser.routing,
-            base=quantiser.base,
-            probes=self.lists,
+            quantiser.routing,
+            self.lists,
             metric=quantiser.metric,
         )
         order = np.empty_like(lists)

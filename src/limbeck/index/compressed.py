@@ -95,6 +95,14 @@ class CodeIndex:
         return codes_of(self._scanner)[0]
 
     @property
+    def list_lengths(self) -> Rows | None:
+        """[L] documents in each list; None without lists."""
+        if self.quantiser.base is None:
+            return None
+        lists = self._scanner.invlists
+        return np.array([lists.list_size(number) for number in range(lists.nlist)], dtype=np.int64)
+
+    @property
     def default_effort(self) -> float:
         """A tenth of the lists, at least 8 of them; 1 without lists."""
         if self.quantiser.base is None:
@@ -136,9 +144,14 @@ class CodeIndex:
             allowed=mask,
         )
 
-    def to_faiss(self, *, routing: Any = "keep") -> Any:
-        """A plain faiss index over the same codes; see `faiss_io.to_faiss` for what it cannot hold."""
-        return to_faiss(self.quantiser, self.codes, query_map=self.query_map, routing=routing)
+    def to_faiss(self, *, routing: Any = "keep", effort: float | None = None) -> Any:
+        """A plain faiss index over the same codes; see `faiss_io.to_faiss` for what it cannot hold.
+
+        effort  the share of the lists that it is set to visit (`nprobe`); None = what `search` visits by itself
+        """
+        effort = self.default_effort if effort is None else effort
+        probes = 1 if self.quantiser.base is None else probed_lists(effort, len(self.quantiser.base))
+        return to_faiss(self.quantiser, self.codes, query_map=self.query_map, routing=routing, probes=probes)
 
     def save(self, folder: Path) -> None:
         """`index.faiss`, which opens in plain faiss, and `quantiser.safetensors`, which holds everything."""

@@ -7,14 +7,18 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from limbeck.data.records import Document
 from limbeck.errors import CorruptArtefact
 
 FILE = "documents.sqlite"
+Fact: TypeAlias = str | int | float
 _SCHEMA = """CREATE TABLE documents(
     row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
     title TEXT NOT NULL, text TEXT NOT NULL, metadata TEXT NOT NULL)"""
+_FACTS = """CREATE TABLE facts(
+    field TEXT NOT NULL, value NOT NULL, row INTEGER NOT NULL, PRIMARY KEY(field, value, row)) WITHOUT ROWID"""
 _AT_ONCE = 500  # rows a statement; SQLite allows 32,766 parameters
 
 
@@ -33,7 +37,12 @@ class DocumentStore:
             connection.execute("PRAGMA journal_mode = OFF")  # the artefact is published whole or not at all
             connection.execute("PRAGMA synchronous = OFF")  # and synced by the store before it is
             connection.execute(_SCHEMA)
-            connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", _as_rows(documents))
+            connection.execute(_FACTS)
+            for row, document in enumerate(documents):
+                connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", _as_row(row, document))
+                connection.executemany(
+                    "INSERT OR IGNORE INTO facts VALUES (?, ?, ?)", facts_of(row, document)
+                )
             connection.commit()
         finally:
             connection.close()
@@ -47,13 +56,34 @@ class DocumentStore:
             marks = ",".join("?" * len(part))
             sql = f"SELECT row, id, title, text, metadata FROM documents WHERE row IN ({marks})"
             for row, identifier, title, text, metadata in self._connection().execute(sql, part):
-                found[row] = Document(identifier, title, text, json.loads(metadata))
+                found[row] = Document(
+                    identifier, title, text, {} if metadata == "{}" else json.loads(metadata)
+                )
         missing = [row for row in wanted if row not in found]
         if missing:
             raise CorruptArtefact(
                 f"{self.path}: holds no document for rows {missing[:5]}, which the index returned."
             )
         return [found[int(row)] for row in rows]
+
+    def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The row of each id that is there."""
+        found: dict[str, int] = {}
+        for start in range(0, len(ids), _AT_ONCE):
+            part = list(ids[start : start + _AT_ONCE])
+            sql = f"SELECT id, row FROM documents WHERE id IN ({','.join('?' * len(part))})"
+            found.update(self._connection().execute(sql, part).fetchall())
+        return found
+
+    def ask(self, sql: str, values: Sequence[Fact] = ()) -> sqlite3.Cursor:
+        """A query over the tables `documents` and `facts`, for `limbeck.index.filters`."""
+        return self._connection().execute(sql, values)
+
+    def all(self) -> Iterator[Document]:
+        """Every document in row order, read as they are asked for."""
+        sql = "SELECT id, title, text, metadata FROM documents ORDER BY row"
+        for identifier, title, text, metadata in self._connection().execute(sql):
+            yield Document(identifier, title, text, json.loads(metadata))
 
     def ids(self) -> Iterator[str]:
         """All ids in row order."""
@@ -81,7 +111,17 @@ class DocumentStore:
         return connection
 
 
-def _as_rows(documents: Iterable[Document]) -> Iterator[tuple[int, str, str, str, str]]:
-    for row, document in enumerate(documents):
-        metadata = json.dumps(dict(document.metadata), ensure_ascii=False)
-        yield row, document.id, document.title, document.text, metadata
+def _as_row(row: int, document: Document) -> tuple[int, str, str, str, str]:
+    metadata = json.dumps(dict(document.metadata), ensure_ascii=False)
+    return row, document.id, document.title, document.text, metadata
+
+
+def facts_of(row: int, document: Document) -> Iterator[tuple[str, Fact, int]]:
+    """What filters read: each field of the metadata with its value, or with each value of its list.
+
+    True and false are 1 and 0; objects, nulls and numbers beyond 64 bits are left out.
+    """
+    for field, value in document.metadata.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, (str, float)) or (isinstance(one, int) and -(2**63) <= one < 2**63):
+                yield field, one, row

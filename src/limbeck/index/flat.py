@@ -84,6 +84,19 @@ class Flat:
             scores, rows = self._scan(checked, min(k, len(self)), None)
         return Hits(rows, scores)
 
+    @property
+    def vectors(self) -> Floats:
+        """[N, d] as they were given, not to be written to."""
+        return self._vectors
+
+    def scores(self, query: Floats, rows: Rows) -> Floats:
+        """[n] of one query [d] with documents of these rows."""
+        vectors = np.asarray(self._vectors[rows], dtype=np.float32)
+        scores: Floats = vectors @ query
+        if self.metric == "l2":
+            scores = -np.square(vectors - query).sum(axis=1, dtype=np.float32)
+        return scores
+
     def save(self, folder: Path) -> None:
         """`vectors.npy` and `flat.json` in the folder; memory maps are copied block by block."""
         durable.make_folders(folder)

@@ -100,6 +100,11 @@ def open_current(folder: Path, *, verify: bool = True) -> tuple[Path, Manifest]:
     return generation, manifest
 
 
+def current_name(folder: Path) -> str:
+    """The generation that CURRENT names, without a look at its files. raises CorruptArtefact, VersionMismatch"""
+    return _read_pointer(folder)[0]
+
+
 def verify(folder: Path) -> list[str]:
     """All that is wrong with the current generation, one line a file; empty if it is whole."""
     try:

@@ -140,6 +140,26 @@ class TwoStageIndex:
             return turned
         return np.asarray(turned @ quantiser.rotation, dtype=np.float32)
 
+    def changed(self, stay: NDArray[np.bool_], new: Floats) -> Self:
+        """Over the rows that stay, and new vectors [n, d] behind them, coded by the codewords that assign."""
+        quantiser = self.first.quantiser
+        codes, more = self.first.codes, quantiser.encode(new)
+        assert codes.lists is not None
+        assert more.lists is not None
+        left_over = quantiser.rotate_vectors(new) - quantiser.decode_rotated(more)
+        second = self.second.encode(left_over).codes
+        return type(self)(
+            quantiser,
+            Codes(
+                np.concatenate([codes.codes[stay], more.codes]),
+                np.concatenate([codes.lists[stay], more.lists]),
+            ),
+            second=self.second,
+            second_codes=Codes(np.concatenate([self.second_codes.codes[stay], second])),
+            factor=self.factor,
+            threads=self.threads,
+        )
+
     def _fetcher(self, turned: Floats, request: Asked) -> Fetch:
         fetch = self.first.fetcher(turned, share=request.effort, mask=request.mask)
 

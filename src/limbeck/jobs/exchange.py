@@ -22,6 +22,7 @@ from limbeck.quantisers.faiss_io import faiss_bytes, from_faiss, read_faiss
 from limbeck.quantisers.sums import SumQuantiser
 from limbeck.retrieve import Searcher
 from limbeck.storage.durable import write_file
+from limbeck.types import Rows
 
 if TYPE_CHECKING:
     from limbeck.encoders.sentence import SentenceEncoder
@@ -57,13 +58,24 @@ def import_faiss(
         raise DataError(
             f"{path}: the index compares by {quantiser.metric!r}, but similarity={similarity!r} was asked for."
         )
-    names = read_ids(Path(ids)) if ids is not None else Ids.from_iterable(str(row) for row in rows)
+    names = read_ids(Path(ids)) if ids is not None else _numbered(rows, Path(path))
     if len(names) != len(codes):
         raise DataError(
             f"{ids}: holds {len(names)} ids, but {path} holds {len(codes)} documents; must be one each."
         )
     data = {"name": Path(path).stem, "fingerprint": "", "documents": len(names)}
     return _published(CodeIndex(quantiser, codes), names, Path(out), file=Path(path), data=data)
+
+
+def _numbered(rows: Rows, path: Path) -> Ids:
+    """The numbers in a faiss file as ids. raises DataError where two documents share one"""
+    names = Ids.from_iterable(str(row) for row in rows)
+    for first, later in names.duplicates():
+        raise DataError(
+            f"{path}: documents {first} and {later} both have the id {names[first]}; expected each once.\n\n"
+            "Hint: give ids of your own, one a line in ascending order of the file's: --ids FILE"
+        )
+    return names
 
 
 def export_codebook(folder: Path | str, out: Path | str) -> Path:

@@ -11,13 +11,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
+import numpy as np
+
 from limbeck.data.dataset import Dataset
 from limbeck.data.ids import Ids
 from limbeck.data.records import Document
 from limbeck.data.vectors import Vectors
 from limbeck.errors import ConfigError, StorageError
+from limbeck.index.changing import distortion
 from limbeck.index.document_store import FILE as DOCUMENTS
 from limbeck.index.document_store import DocumentStore
+from limbeck.index.kept import BLOCK_ROWS, Precision, keep
+from limbeck.index.kept import FOLDER as KEPT
 from limbeck.index.opening import SavedIndex, kind_of
 from limbeck.index.store import CURRENT, GENERATION, publish
 from limbeck.jobs.material import (
@@ -31,12 +36,15 @@ from limbeck.jobs.material import (
 )
 from limbeck.retrieve import QUERY_ENCODER, Searcher
 from limbeck.storage.cache import cache_root
+from limbeck.types import Floats
 
 if TYPE_CHECKING:
     from limbeck.data.vector_data import VectorData
     from limbeck.encoders.sentence import SentenceEncoder
     from limbeck.train.history import History
     from limbeck.train.system import System
+
+DISTORTION_ROWS = 4096
 
 
 class Recipe(Protocol):
@@ -70,6 +78,7 @@ def distil(
     recipe: Recipe | None = None,
     code_bytes: int | None = None,
     similarity: Similarity | None = None,
+    keep_vectors: Precision | None = None,
     checkpoints: Path | str | None = None,
     progress: bool = True,
 ) -> Searcher:
@@ -82,6 +91,8 @@ def distil(
     recipe      any of `limbeck systems`, such as `DistillVQ(...)`, `OPQ(...)` or `HNSW(...)`; DistillVQ when left out
     code_bytes  of a document, instead of the recipe's
     similarity  how vectors given as .npy are to be compared; an encoder says it itself
+    keep_vectors  "float16" (2·d bytes a document) or "int8" (d): on disk beside the codes, for exact answers and for a
+                second look at the best candidates
     checkpoints a folder: a run that was stopped continues from there
     cost        one encoding of all texts (cached), one exact search of the training queries, and the training
     """
@@ -103,7 +114,12 @@ def distil(
     refuse_unfitting(recipe, documents=documents, width=width)
     material = gather(opened, queries, teacher=teacher, similarity=similarity, progress=progress)
     return make(
-        material, recipe, out, checkpoints=Path(checkpoints) if checkpoints else None, progress=progress
+        material,
+        recipe,
+        out,
+        keep_vectors=keep_vectors,
+        checkpoints=Path(checkpoints) if checkpoints else None,
+        progress=progress,
     )
 
 
@@ -165,6 +181,7 @@ def make(
     recipe: Recipe,
     out: Path,
     *,
+    keep_vectors: Precision | None = None,
     checkpoints: Path | None = None,
     progress: bool = True,
 ) -> Searcher:
@@ -180,7 +197,13 @@ def make(
     index = built(system)
     seconds = time.perf_counter() - started
     return publish_index(
-        index, material, recipe, out, history=histories[0] if histories else None, seconds=seconds
+        index,
+        material,
+        recipe,
+        out,
+        history=histories[0] if histories else None,
+        seconds=seconds,
+        keep_vectors=keep_vectors,
     )
 
 
@@ -199,6 +222,7 @@ def publish_index(
     *,
     history: History | None,
     seconds: float,
+    keep_vectors: Precision | None = None,
 ) -> Searcher:
     """The artefact of an index that a recipe made in so many seconds, opened as a user would open it."""
     content = {
@@ -211,13 +235,27 @@ def publish_index(
         "metric": material.vectors.metric,
         "tie_rule": "score falling, then document row",
         "bytes_per_document": index.nbytes / len(index),
+        "drift": {"trained": _distortion(index, material.vectors.documents)},
     }
-    save(out, index, material, content)
+    save(out, index, material, content, keep_vectors=keep_vectors)
     return Searcher.open(out)
 
 
-def save(out: Path, index: SavedIndex, material: Material, content: dict[str, Any]) -> None:
-    """Publish an index with its documents and query encoder as one artefact."""
+def _distortion(index: SavedIndex, documents: Floats) -> float | None:
+    """Of the first documents, which is how well codewords fit what they were learnt from."""
+    some = slice(0, min(len(documents), DISTORTION_ROWS))
+    return distortion(index, np.asarray(documents[some]), some)
+
+
+def save(
+    out: Path,
+    index: SavedIndex,
+    material: Material,
+    content: dict[str, Any],
+    *,
+    keep_vectors: Precision | None = None,
+) -> None:
+    """Publish an index with its documents, its query encoder, and vectors where they are kept, as one artefact."""
     encoder_folder = exported(material.encoder, material.sample_texts) if material.encoder else None
 
     def write(folder: Path) -> None:
@@ -225,6 +263,12 @@ def save(out: Path, index: SavedIndex, material: Material, content: dict[str, An
         DocumentStore.write(folder / DOCUMENTS, material.corpus or bare_documents(material.ids))
         if encoder_folder is not None:
             shutil.copytree(encoder_folder, folder / QUERY_ENCODER)
+        if keep_vectors is not None:
+            documents = material.vectors.documents
+            blocks = (
+                np.asarray(documents[at : at + BLOCK_ROWS]) for at in range(0, len(documents), BLOCK_ROWS)
+            )
+            keep(folder / KEPT, blocks, rows=len(documents), dim=documents.shape[1], precision=keep_vectors)
 
     publish(out, write, content)
 

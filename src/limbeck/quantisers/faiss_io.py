@@ -26,6 +26,17 @@ log = logging.getLogger(__name__)
 LARGEST_L2_TABLE = 256 * 2**20  # bytes; beyond it faiss computes L2 tables list by list, with the same scores
 NO_BIAS = False  # third argument of LinearTransform
 SMALLEST_READ_LIMIT = 64 * 2**20  # bytes one array of a file may claim; or twice the file, if that is more
+OTHERS = {  # index types by a part of their name: the reason, and the way out
+    "IVFPQR": (", whose second codes refine the scores", "build it without '+': 'IVF256,PQ16np'."),
+    "Refine": (
+        ", whose second stage re-scores what the codes found",
+        "read the first alone: faiss.write_index(index.base_index, FILE).",
+    ),
+    "FastScan": (
+        ", whose packed codes are scored by rounded tables",
+        "build it without 'fs': 'IVF256,PQ16x4np'.",
+    ),
+}
 _read_limit = threading.Lock()  # faiss keeps the limit in a global
 
 
@@ -35,12 +46,13 @@ def to_faiss(
     *,
     query_map: Floats | None = None,
     routing: Literal["keep", "base"] = "keep",
+    probes: int = 1,
 ) -> Any:
     """A faiss index over these very codes: IndexPQ or IndexIVFPQ, behind a transform if there is a rotation.
 
     Row i has id i. `query_map` [d, d] is folded into the rotation: searching is right, adding documents is
-    not. Raises ConfigError where `routing` differs from `base` and should be kept: plain faiss cannot hold
-    both.
+    not. `probes` lists are visited by each search. Raises ConfigError where `routing` differs from `base` and
+    should be kept: plain faiss cannot hold both.
     """
     if routing == "keep" and not same(quantiser.routing, quantiser.base):
         raise ConfigError(
@@ -56,7 +68,12 @@ def to_faiss(
         and same(quantiser.assign_base, quantiser.base)
     ):
         log.warning("faiss file keeps the parts that score; do not add documents to it with faiss")
-    return plain_index(quantiser, codes, query_map=query_map)
+    index = plain_index(quantiser, codes, query_map=query_map)
+    if quantiser.base is not None:
+        import faiss
+
+        faiss.extract_index_ivf(index).nprobe = probes
+    return index
 
 
 def plain_index(quantiser: ProductQuantiser, codes: Codes, *, query_map: Floats | None) -> Any:
@@ -113,6 +130,7 @@ def prepare_tables(index: Any) -> None:
         not isinstance(index, faiss.IndexIVFPQ)
         or not index.by_residual
         or index.metric_type != faiss.METRIC_L2
+        or index.quantizer.metric_type != faiss.METRIC_L2
     ):
         return
     if 4 * index.nlist * index.pq.M * index.pq.ksub > LARGEST_L2_TABLE:
@@ -132,31 +150,23 @@ def query_transform(quantiser: ProductQuantiser, query_map: Floats | None) -> Fl
 def from_faiss(index: Any) -> tuple[ProductQuantiser, Codes, Rows]:
     """The quantiser, codes and ids of a faiss IndexPQ or IndexIVFPQ, or of a file; rows by ascending id.
 
-    Takes OPQ and other linear transforms in front, and an id map around. Raises ConfigError for other index
-    types.
+    Takes OPQ, PCA and other affine transforms in front, and id maps around. Raises ConfigError for what would not score
+    alike, with the reason.
     """
     import faiss
 
     is_file = isinstance(index, str) or hasattr(index, "__fspath__")
     owner = read_faiss(index) if is_file else index  # stays in scope: its parts are freed with it
-    rotation = None
-    inner, ids = _without_id_map(faiss.downcast_index(owner))
-    if isinstance(inner, faiss.IndexPreTransform):
-        rotation = _rotation(inner)
-        inner, inner_ids = _without_id_map(faiss.downcast_index(inner.index))
-        ids = inner_ids if ids is None else ids
-    if not isinstance(inner, (faiss.IndexIVFPQ, faiss.IndexPQ)):
-        raise ConfigError(
-            f"found a faiss {type(inner).__name__}; can read IndexPQ and IndexIVFPQ, OPQ before or not.\n\n"
-            "Hint: build it with a factory string such as 'OPQ16,IVF256,PQ16np'."
-        )
-    quantiser = _quantiser_of(inner, rotation)
+    inner, transforms, ids = _unwrapped(faiss.downcast_index(owner))
+    _refuse_others(inner)
+    quantiser = _quantiser_of(inner, _affine(transforms))
     codes, numbers = codes_of(inner)
     if ids is None:
         return quantiser, codes, numbers
-    order = np.argsort(ids[numbers], kind="stable")
+    names = _mapped(ids, numbers)
+    order = np.argsort(names, kind="stable")
     lists = None if codes.lists is None else codes.lists[order]
-    return quantiser, Codes(codes.codes[order], lists), ids[numbers][order]
+    return quantiser, Codes(codes.codes[order], lists), names[order]
 
 
 def codes_of(index: Any) -> tuple[Codes, Rows]:
@@ -260,34 +270,69 @@ def _fill_lists(index: Any, codes: Codes) -> None:
         start = end
 
 
-def _without_id_map(index: Any) -> tuple[Any, Rows | None]:
+def _unwrapped(index: Any) -> tuple[Any, list[Any], Rows | None]:
+    """The index inside of transforms and id maps, the transforms in the order of use, and what the maps say."""
     import faiss
 
-    if not isinstance(index, faiss.IndexIDMap):
-        return index, None
-    return faiss.downcast_index(index.index), np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
+    transforms: list[Any] = []
+    ids: Rows | None = None
+    while isinstance(index, (faiss.IndexIDMap, faiss.IndexPreTransform)):
+        if isinstance(index, faiss.IndexIDMap):
+            numbers = np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
+            ids = numbers if ids is None else _mapped(ids, numbers)
+        else:
+            chain = (index.chain.at(place) for place in range(index.chain.size()))
+            transforms += [faiss.downcast_VectorTransform(step) for step in chain]
+        index = faiss.downcast_index(index.index)
+    return index, transforms, ids
 
 
-def _rotation(index: Any) -> Floats:
-    """All linear transforms in front of the index as one matrix [e, d]."""
+def _mapped(ids: Rows, numbers: Rows) -> Rows:
+    """The ids of these numbers, as faiss's id maps give them."""
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(ids):
+        raise CorruptArtefact(
+            f"an id map of {len(ids)} ids stands around documents {numbers.min()}..{numbers.max()}."
+        )
+    return ids[numbers]
+
+
+def _refuse_others(index: Any) -> None:
+    """Raises ConfigError for an index that cannot be read, or that would score otherwise."""
     import faiss
 
-    product: Floats | None = None
-    for position in range(index.chain.size()):
-        step = faiss.downcast_VectorTransform(index.chain.at(position))
-        if not isinstance(step, faiss.LinearTransform):
+    name = type(index).__name__
+    if isinstance(index, (faiss.IndexIVFPQ, faiss.IndexPQ)) and name != "IndexIVFPQR":
+        return
+    reason, hint = next(
+        (told for part, told in OTHERS.items() if part in name),
+        ("", "build it with a factory string such as 'OPQ16,IVF256,PQ16np'."),
+    )
+    raise ConfigError(
+        f"found a faiss {name}{reason}; can read IndexPQ and IndexIVFPQ, OPQ before or not.\n\nHint: {hint}"
+    )
+
+
+def _affine(transforms: list[Any]) -> tuple[Floats, Floats] | None:
+    """Linear transforms one after the other as a matrix [e, d] and what is added [e]; None without any."""
+    import faiss
+
+    found: tuple[Floats, Floats] | None = None
+    for step in transforms:
+        if isinstance(step, faiss.LinearTransform):
+            matrix = faiss.vector_to_array(step.A).reshape(step.d_out, step.d_in).copy()
+            added = faiss.vector_to_array(step.b) if step.have_bias else np.zeros(step.d_out, np.float32)
+        elif isinstance(step, faiss.RemapDimensionsTransform):
+            places = faiss.vector_to_array(step.map)
+            matrix = (places[:, None] == np.arange(step.d_in)).astype(np.float32)
+            added = np.zeros(step.d_out, np.float32)
+        else:
             raise ConfigError(
-                f"found a faiss {type(step).__name__} before the codes; only linear transforms are read."
+                f"found a faiss {type(step).__name__} before the codes; only linear transforms are read.\n\n"
+                "Hint: do what it does to your queries yourself, and read the index behind it: "
+                "faiss.write_index(index.index, FILE)."
             )
-        if step.have_bias and np.abs(faiss.vector_to_array(step.b)).max(initial=0) > 0:
-            raise ConfigError(
-                f"found a faiss {type(step).__name__} with a bias (PCA centres); only rotations are read."
-            )
-        matrix = faiss.vector_to_array(step.A).reshape(step.d_out, step.d_in).copy()
-        product = matrix if product is None else matrix @ product
-    if product is None:
-        return np.eye(index.d, dtype=np.float32)
-    return product
+        found = (matrix, added) if found is None else (matrix @ found[0], matrix @ found[1] + added)
+    return found
 
 
 def _list_codes(index: Any) -> tuple[NDArray[np.uint8], Rows, Rows]:
@@ -308,7 +353,7 @@ def _list_codes(index: Any) -> tuple[NDArray[np.uint8], Rows, Rows]:
     return np.concatenate(codes), np.concatenate(lists), np.concatenate(ids).astype(np.int64)
 
 
-def _quantiser_of(index: Any, rotation: Floats | None) -> ProductQuantiser:
+def _quantiser_of(index: Any, affine: tuple[Floats, Floats] | None) -> ProductQuantiser:
     import faiss
 
     bits, sub_vectors = int(index.pq.nbits), int(index.pq.M)
@@ -318,19 +363,50 @@ def _quantiser_of(index: Any, rotation: Floats | None) -> ProductQuantiser:
         )
     if not index.is_trained:
         raise ConfigError("this faiss index is not trained; it holds no codewords yet.")
-    codewords = faiss.vector_to_array(index.pq.centroids).reshape(sub_vectors, 2**bits, -1).copy()
-    parts: dict[str, Floats] = {"assign.codewords": codewords, "score.codewords": codewords}
-    if rotation is not None:
-        parts["rotation"] = rotation
-    has_lists = isinstance(index, faiss.IndexIVFPQ)
-    if has_lists:
-        parts["base"] = faiss.downcast_index(index.quantizer).reconstruct_n(0, index.nlist)
     if index.metric_type not in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2):
         raise ConfigError(f"found faiss metric {index.metric_type}; can read inner product and L2.")
+    codewords = faiss.vector_to_array(index.pq.centroids).reshape(sub_vectors, 2**bits, -1).copy()
+    base = _base(index)
+    by_residual = base is None or bool(index.by_residual)
+    if affine is not None and affine[1].any():
+        if index.metric_type != faiss.METRIC_L2:
+            raise ConfigError(
+                "found a faiss transform with a bias (PCA centres) before inner products, to which it adds another "
+                "number for each document; with a bias only L2 is read.\n\nHint: build it with 'OPQ' in place of 'PCA'."
+            )
+        base, codewords = _shifted(base, codewords, -affine[1], by_residual=by_residual)
+    parts: dict[str, Floats] = {"assign.codewords": codewords, "score.codewords": codewords}
+    if affine is not None:
+        parts["rotation"] = affine[0]
+    if base is not None:
+        parts["base"] = base
     blank = ProductQuantiser(
         code_bytes=sub_vectors * bits // 8,
         bits=8 if bits == 8 else 4,
         metric="ip" if index.metric_type == faiss.METRIC_INNER_PRODUCT else "l2",
-        by_residual=bool(index.by_residual) if has_lists else True,
+        by_residual=by_residual,
     )
     return blank.with_parts(parts)
+
+
+def _base(index: Any) -> Floats | None:
+    """The centroids of the lists."""
+    import faiss
+
+    if not isinstance(index, faiss.IndexIVFPQ):
+        return None
+    if index.quantizer.metric_type != index.metric_type:
+        log.warning(
+            "the faiss index chooses lists by another metric than it scores by; below effort 1, others are visited"
+        )
+    centroids: Floats = faiss.downcast_index(index.quantizer).reconstruct_n(0, index.nlist)
+    return centroids
+
+
+def _shifted(
+    base: Floats | None, codewords: Floats, added: Floats, *, by_residual: bool
+) -> tuple[Floats | None, Floats]:
+    """The same distances for queries without the bias: |Aq + b - y| = |Aq - (y - b)|."""
+    if base is None or not by_residual:
+        codewords = codewords + added.reshape(len(codewords), 1, -1)
+    return (None if base is None else base + added), codewords

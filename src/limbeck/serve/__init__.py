@@ -1,0 +1,1 @@
+"""An artefact behind HTTP: a service, and a page to search it with. Without torch."""
