@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from limbeck.jobs.distil_encoder import distil_encoder
     from limbeck.jobs.encode import encode
     from limbeck.jobs.exchange import export_codebook, export_faiss, import_codebook, import_faiss
+    from limbeck.jobs.exchange_lance import export_lance
+    from limbeck.jobs.exchange_pyserini import export_pyserini
     from limbeck.jobs.hybrid import hybrid
     from limbeck.jobs.make import distil
     from limbeck.jobs.make_queries import make_queries
@@ -55,6 +57,8 @@ _HOME = {
     "encode": "jobs.encode",
     "export_codebook": "jobs.exchange",
     "export_faiss": "jobs.exchange",
+    "export_lance": "jobs.exchange_lance",
+    "export_pyserini": "jobs.exchange_pyserini",
     "hybrid": "jobs.hybrid",
     "import_codebook": "jobs.exchange",
     "import_faiss": "jobs.exchange",
@@ -81,6 +85,8 @@ __all__ = [
     "errors",
     "export_codebook",
     "export_faiss",
+    "export_lance",
+    "export_pyserini",
     "hybrid",
     "import_codebook",
     "import_faiss",

@@ -1,4 +1,4 @@
-"""`limbeck export` and `limbeck import`: plain faiss files, and codebooks without documents."""
+"""`limbeck export` and `limbeck import`: files and folders of other programs, and codebooks without documents."""
 
 from __future__ import annotations
 
@@ -13,40 +13,60 @@ from limbeck.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from limbeck.retrieve import Searcher
 
-Format: TypeAlias = Literal["faiss", "codebook"]
-CODEBOOK = ".safetensors"
+Format: TypeAlias = Literal["faiss", "codebook", "pyserini", "lance"]
+CODEBOOK, LANCE = ".safetensors", ".lance"
+FOLDERS = ("pyserini", "lance")
 
 
 def export_(
     folder: Annotated[Path, typer.Argument(help="The folder of an index.")],
     out: Annotated[
-        Path, typer.Argument(help="The file to write: faiss, with ids beside it, or codebook (.safetensors).")
+        Path,
+        typer.Argument(
+            help="The file to write: faiss, codebook (.safetensors); or folder: Pyserini, Lance (.lance)."
+        ),
     ],
     format_: Annotated[
         Format | None,
         typer.Option(
             "--format",
-            help="faiss: codes and scores. codebook: all learnt parts, no documents. By the ending when left out.",
+            help="faiss: codes and scores, with ids beside the file. pyserini: the same as a folder. lance: a dataset "
+            "with texts and its own index. codebook: all learnt parts, no documents. By the ending when left out.",
         ),
     ] = None,
     drop_routing: Annotated[
         bool,
         typer.Option(
             "--drop-routing",
-            help="Leave out learned routing vectors, which plain faiss cannot hold: less recall.",
+            help="Leave out learned routing vectors, which only Limbeck can hold: less recall.",
         ),
     ] = False,
+    effort: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Pyserini: share of the lists that it is to visit; the index's own when left out.",
+        ),
+    ] = None,
 ) -> None:
-    """Write a plain faiss file with the same codes and scores, or the codebook alone."""
+    """Write a faiss file, a Pyserini folder or a Lance dataset with the same codes and scores, or the codebook."""
     paths.artefact(folder)
-    kind: Format = format_ or ("codebook" if out.suffix == CODEBOOK else "faiss")
-    if out.is_dir():
+    kind: Format = format_ or (
+        "codebook" if out.suffix == CODEBOOK else "lance" if out.suffix == LANCE else "faiss"
+    )
+    if out.is_dir() and kind not in FOLDERS:
         name = folder.name + (CODEBOOK if kind == "codebook" else ".faiss")
         raise DataError(f"{out}: is a folder; expected a file to write.\n\nHint: {out / name}")
-    if kind == "codebook":
-        _export_codebook(folder, out, drop_routing=drop_routing)
-    else:
-        _export_faiss(folder, out, drop_routing=drop_routing)
+    if effort is not None and kind != "pyserini":
+        raise ConfigError(f"--effort is for Pyserini, which reads it from the file; --format is {kind}.")
+    if kind == "codebook" and drop_routing:
+        raise ConfigError("--drop-routing is for other formats; a codebook holds routing vectors too.")
+    screen.results().print(
+        _exported(folder, out, kind, routing="base" if drop_routing else "keep", effort=effort),
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def import_(
@@ -90,30 +110,51 @@ def import_(
     _show(import_faiss(file, out, ids=ids, similarity=similarity), out)
 
 
-def _export_faiss(folder: Path, out: Path, *, drop_routing: bool) -> None:
+def _exported(
+    folder: Path, out: Path, kind: Format, *, routing: Literal["keep", "base"], effort: float | None
+) -> str:
+    """What was written, and what to do with it."""
+    try:
+        return _written(folder, out, kind, routing=routing, effort=effort)
+    except ConfigError as error:
+        what = str(error).partition("\n\n")[0]
+        if "routed" not in what:
+            raise
+        raise ConfigError(
+            f"{what}\n\nHint: add --drop-routing to leave them out, which costs recall."
+        ) from error
+
+
+def _written(
+    folder: Path, out: Path, kind: Format, *, routing: Literal["keep", "base"], effort: float | None
+) -> str:
+    if kind == "codebook":
+        from limbeck.jobs.exchange import export_codebook
+
+        written = export_codebook(folder, out)
+        return (
+            f"{written}: all learnt parts, no documents.\nNext: limbeck import {written} INDEX --corpus DATA"
+        )
+    if kind == "pyserini":
+        from limbeck.jobs.exchange_pyserini import export_pyserini
+
+        return f"{export_pyserini(folder, out, routing=routing, effort=effort)}: a folder for Pyserini's FaissSearcher."
+    if kind == "lance":
+        from limbeck.jobs.exchange_lance import export_lance
+
+        made = export_lance(folder, out, routing=routing)
+        turned = (
+            ""
+            if made.turn is None
+            else f"\nQueries must pass the matrix in {made.turn} first: turn @ vector."
+        )
+        return (
+            f"{made.dataset}: a Lance dataset. Search its column 'vector' with nprobes={made.probes}.{turned}"
+        )
     from limbeck.jobs.exchange import export_faiss
 
-    routing: Literal["keep", "base"] = "base" if drop_routing else "keep"
-    try:
-        written, ids = export_faiss(folder, out, routing=routing)
-    except ConfigError as error:
-        what, _, hint = str(error).partition("\n\n")
-        hint = "add --drop-routing to leave them out, which costs recall." if "routed" in what else hint
-        raise ConfigError(f"{what}\n\nHint: {hint}") from error
-    screen.results().print(f"{written}, and its ids in row order: {ids}", soft_wrap=True, markup=False)
-
-
-def _export_codebook(folder: Path, out: Path, *, drop_routing: bool) -> None:
-    if drop_routing:
-        raise ConfigError("--drop-routing is for faiss files; a codebook holds routing vectors too.")
-    from limbeck.jobs.exchange import export_codebook
-
-    written = export_codebook(folder, out)
-    screen.results().print(
-        f"{written}: all learnt parts, no documents.\nNext: limbeck import {written} INDEX --corpus DATA",
-        soft_wrap=True,
-        markup=False,
-    )
+    file, ids = export_faiss(folder, out, routing=routing)
+    return f"{file}, and its ids in row order: {ids}"
 
 
 def _import_codebook(

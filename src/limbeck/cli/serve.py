@@ -41,6 +41,10 @@ def serve(
     queue: Annotated[
         int, typer.Option(help="Requests that may wait; more are told to come again.", min=1)
     ] = 64,
+    patience: Annotated[
+        float,
+        typer.Option(help="Seconds that a request may take to be sent, and again to be answered.", min=0.1),
+    ] = 10.0,
     read_only: Annotated[bool, typer.Option("--read-only", help="Take no new documents.")] = False,
     page: Annotated[bool, typer.Option(help="Serve the search page at /.")] = True,
 ) -> None:
@@ -57,6 +61,7 @@ def serve(
         )
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # a thread a search: before faiss reads it
     try:
+        from limbeck.serve.limits import Limits
         from limbeck.serve.run import run
     except ModuleNotFoundError as error:
         if error.name in ("fastapi", "uvicorn", "starlette", "httptools", "prometheus_client"):
@@ -72,8 +77,12 @@ def serve(
         token=token,
         hosts=allow_host or (),
         origins=allow_origin or (),
-        threads=threads or os.cpu_count() or 1,
-        queue=queue,
+        limits=Limits(
+            threads=threads or os.cpu_count() or 1,
+            queue=queue,
+            body_seconds=patience,
+            request_seconds=patience,
+        ),
         read_only=read_only,
         page=page,
         say=lambda line: screen.messages().print(line, markup=False, soft_wrap=True),

@@ -77,8 +77,8 @@ class Journal:
 
     def put(self, documents: Sequence[New]) -> int:
         """The number of the last change, once all of them are on disk."""
-        return self._append(
-            [
+        try:
+            lines = [
                 (
                     "put",
                     one.id,
@@ -89,7 +89,9 @@ class Journal:
                 )
                 for one in documents
             ]
-        )
+        except ValueError as error:
+            raise DataError(f"metadata holds what JSON cannot say: {error}.") from error
+        return self._append(lines)
 
     def delete(self, identifier: str) -> int:
         """The number of the change, once it is on disk."""

@@ -54,7 +54,7 @@ class LexicalIndex:
         """The index of the texts, the n-th as row n. One pass over them; they are not kept.
 
         analyser  by name; `limbeck.text.analyser_for` guesses it from texts
-        cost      4 bytes a token and about 40 a posting while it is built
+        cost      some 80 bytes of memory a posting while it is built
         raises    DataError where no text holds a token
         """
         Described(analyser, 0, k1=k1, b=b)

@@ -1,1 +1,1 @@
-"""Artefacts inside other programs: a module a host, such as `limbeck.integrations.langchain`, which alone imports it."""
+"""Artefacts inside other programs: a module for each, and only there its package is imported."""

@@ -29,8 +29,8 @@ KEPT_FILTERS = 16  # whose documents are remembered: a byte a document each
 class LimbeckRetriever:
     """The best documents of a query, best first; scores are higher for better ones.
 
-    The artefact is opened by `warm_up`, or by the first `run`. Filters are Haystack's own, with its own meaning: a new one
-    is held against every document once, and then answers exactly.
+    The artefact is opened by `warm_up`, or by the first `run`. Filters are Haystack's own, with its own meaning: a new
+    one is held against every document once, and then answers exactly.
     raises  what `limbeck.open` raises, when it is opened
     """
 

@@ -53,7 +53,7 @@ class LimbeckRetriever(BaseRetriever):  # type: ignore[misc]  # follow_imports =
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if query_bundle.custom_embedding_strs is not None:
             raise ConfigError(
-                "the query bundle has texts of its own to embed (`custom_embedding_strs`); Limbeck does not join them.\n\n"
+                "the query bundle has texts of its own to embed (`custom_embedding_strs`), not joined here.\n\n"
                 "Hint: embed them yourself and give `QueryBundle(query_str, embedding=...)`."
             )
         if query_bundle.embedding is None:

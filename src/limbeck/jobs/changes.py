@@ -34,6 +34,7 @@ from limbeck.storage.lock import locked
 from limbeck.types import Floats, Rows
 
 BLOCK_ROWS = 16_384
+LARGEST = float(np.finfo(np.float32).max)
 AT_ONCE = 10_000  # changes a generation: their texts are held in memory
 
 
@@ -175,8 +176,8 @@ def refuse_unchangeable(searcher: Searcher, documents: Sequence[New]) -> None:
     """Raises ConfigError or DataError for documents that no generation could take: before they are accepted."""
     if not is_changeable(searcher.index):
         raise ConfigError(
-            f"an index of type {type(searcher.index).__name__} cannot take new documents; build it anew with `limbeck "
-            "distil`.\n\nHint: codes of Limbeck, PQ, OPQ, Distill-VQ and two stages can change while they are served."
+            f"an index of type {type(searcher.index).__name__} cannot take new documents: build it anew."
+            "\n\nHint: codes of Limbeck, PQ, OPQ, Distill-VQ and two stages can change while they are served."
         )
     for one in documents:
         if one.vector is None and not can_add_texts(searcher):
@@ -190,7 +191,7 @@ def refuse_unchangeable(searcher: Searcher, documents: Sequence[New]) -> None:
             raise DataError(
                 f"the vector of document {one.id!r} has {len(one.vector)} dimensions; must be {searcher.index.dim}."
             )
-        if not np.isfinite(np.asarray(one.vector, dtype=np.float32)).all():
+        if not (np.abs(one.vector) <= LARGEST).all():
             raise DataError(f"the vector of document {one.id!r} has numbers beyond float32.")
 
 

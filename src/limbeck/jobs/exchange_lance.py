@@ -35,7 +35,6 @@ from limbeck.types import Codes, Rows
 COLUMN = "vector"
 VERSIONS = "_versions"  # what every Lance dataset holds
 ROWS = 4096  # documents in memory at once
-ONE_FILE = 2**40  # rows; Lance reads given lists from one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +169,9 @@ def _given_lists(dataset: Any, lists: Rows, path: Path) -> str:
     """A dataset that says which list each row is in: a decoded vector may lie nearer to another list's centroid."""
     import pyarrow
 
-    rows = dataset.to_table(columns=[], with_row_id=True)["_rowid"]
+    rows = dataset.to_table(columns=[], with_row_id=True)["_rowid"].to_numpy()
     table = pyarrow.table({"row_id": rows, "partition": lists.astype(np.uint32)})
-    _lance().write_dataset(table, path, max_rows_per_file=ONE_FILE)
+    _lance().write_dataset(table, path, max_rows_per_file=len(rows))  # Lance wants them in one file
     return str(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
@@ -26,8 +27,11 @@ from limbeck.serve.refusals import Refused, refused
 from limbeck.serve.service import Service
 from limbeck.version import __version__
 
+log = logging.getLogger(__name__)
+
 PAGE = Path(__file__).parent / "page"
-PAGE_FILES = ("app.js", "style.css", "icon.svg")
+SCRIPTS = ("app", "answers", "beside", "controls", "dom", "keyboard", "server", "why", "words")
+PAGE_FILES = ("index.html", "style.css", "icon.svg", *(f"{name}.js" for name in SCRIPTS))
 POLL_SECONDS = 1.0  # between two looks at CURRENT
 
 Asked = TypeVar("Asked", bound=BaseModel)
@@ -67,7 +71,9 @@ def create_app(service: Service, settings: Settings, *, applier: Applier | None 
         redoc_url=None,
         lifespan=lambda _: _running(state),
     )
-    _add_paths(app, state)
+    _add_searches(app, state)
+    _add_documents(app, state)
+    _add_watching(app, state)
     if settings.page and PAGE.is_dir():
         _add_page(app)
     _add_failures(app)
@@ -78,90 +84,57 @@ def create_app(service: Service, settings: Settings, *, applier: Applier | None 
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["authorization", "content-type"],
         )
-    public = ("/", "/index.html", *(f"/{name}" for name in PAGE_FILES)) if settings.page else ()
+    public = ("/", *(f"/{name}" for name in PAGE_FILES)) if settings.page else ()
     hosts = (*LOCAL, *settings.hosts)
     return Guard(app, limits=settings.limits, hosts=hosts, token=settings.token, public=public), state
 
 
-def _add_paths(app: FastAPI, state: State) -> None:
+def _add_searches(app: FastAPI, state: State) -> None:
     service = state.service
+    _add_post(app, state, "/search", schema.Search, schema.Found, service.search)
+    _add_post(app, state, "/search/batch", schema.Batch, schema.FoundBatch, service.search_batch)
+    _add_post(app, state, "/explain", schema.Explain, schema.Explanations, service.explain)
 
-    def posted(
-        path: str,
-        asked: type[Asked],
-        found: type[BaseModel],
-        work: Callable[[Any], dict[str, Any]],
-        *,
-        status: int = 200,
-    ) -> None:
-        """A path that takes a JSON body of one schema and answers with another."""
 
-        async def answer(request: Request) -> Response:
-            return await _answered(
-                state, path, lambda body: work(asked.model_validate_json(body)), request, status=status
-            )
+def _add_documents(app: FastAPI, state: State) -> None:
+    service = state.service
+    path = "/documents/{identifier:path}"
 
-        answer.__doc__ = work.__doc__
-        app.post(
-            path,
-            status_code=status,
-            response_model=None,
-            responses=_responses(found, status),
-            openapi_extra=_body(app, asked),
-            name=work.__name__,
-            summary=(work.__doc__ or "").partition(":")[0],
-        )(answer)
+    def changed(accepted: dict[str, Any]) -> dict[str, Any]:
+        if state.applier is not None:
+            state.applier.wake()
+        return accepted
 
-    def shown(path: str, found: type[BaseModel], work: Callable[[Request], Any]) -> None:
-        async def answer(request: Request) -> Response:
-            return await _answered(state, path, work, request, reads_body=False)
+    def add(asked: schema.Addition) -> dict[str, Any]:
+        """Add documents, or put them in the place of those with the same ids, from the next generation on."""
+        return changed(service.add(asked))
 
-        app.get(path, response_model=None, responses=_responses(found, 200), name=path.strip("/"))(answer)
+    _add_post(app, state, "/documents", schema.Addition, schema.Accepted, add, status=202)
 
-    posted("/search", schema.Search, schema.Found, service.search)
-    posted("/search/batch", schema.Batch, schema.FoundBatch, service.search_batch)
-    posted("/explain", schema.Explain, schema.Explanations, service.explain)
-    posted(
-        "/documents",
-        schema.Addition,
-        schema.Accepted,
-        lambda asked: _changed(state, service.add(asked)),
-        status=202,
-    )
-    shown("/index", schema.About, lambda _: service.about())
-
-    @app.get(
-        "/documents/{identifier:path}", response_model=None, responses=_responses(schema.StoredDocument, 200)
-    )
+    @app.get(path, response_model=None, responses=_responses(schema.StoredDocument, 200))
     async def document(identifier: str, request: Request) -> Response:
         """One document, by its id."""
-        return await _answered(
-            state, "/documents/{id}", lambda _: service.document(identifier), request, reads_body=False
-        )
+        return await _answered(state, request, "/documents/{id}", lambda: service.document(identifier))
 
-    @app.delete(
-        "/documents/{identifier:path}",
-        response_model=None,
-        status_code=202,
-        responses=_responses(schema.Accepted, 202),
-    )
+    @app.delete(path, response_model=None, status_code=202, responses=_responses(schema.Accepted, 202))
     async def delete(identifier: str, request: Request) -> Response:
         """Leave a document out from the next generation on."""
+        work = lambda: changed(service.delete(identifier))  # noqa: E731
+        return await _answered(state, request, "/documents/{id}", work, status=202)
 
-        def work(_: Request) -> Any:
-            return _changed(state, service.delete(identifier))
 
-        return await _answered(state, "/documents/{id}", work, request, reads_body=False, status=202)
+def _add_watching(app: FastAPI, state: State) -> None:
+    service = state.service
+
+    @app.get("/index", response_model=None, responses=_responses(schema.About, 200))
+    async def index(request: Request) -> Response:
+        """What is served."""
+        return await _answered(state, request, "/index", service.about)
 
     @app.post("/reload", response_model=None, responses=_responses(schema.About, 200))
     async def reload(request: Request) -> Response:
         """Look for a new generation now, instead of within a second."""
-
-        def work(_: Request) -> Any:
-            service.live.reload()
-            return service.about()
-
-        return await _answered(state, "/reload", work, request, reads_body=False)
+        return await _answered(state, request, "/reload", service.reloaded)
 
     @app.get("/healthz", response_model=None)
     async def healthz() -> Response:
@@ -175,41 +148,64 @@ def _add_paths(app: FastAPI, state: State) -> None:
             raise Refused(503, "draining", "the server is about to stop.", headers={"Retry-After": "10"})
         return Response(b'{"status":"ready"}', media_type="application/json")
 
-    @app.get("/metrics", response_model=None, response_class=Response)
+    @app.get("/metrics", response_model=None, response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counts and times, for Prometheus."""
         return Response(state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _answered(
+def _add_post(
+    app: FastAPI,
     state: State,
     path: str,
-    work: Callable[[Any], Any],
-    request: Request,
+    asked: type[Asked],
+    found: type[BaseModel],
+    work: Callable[[Any], dict[str, Any]],
     *,
-    reads_body: bool = True,
     status: int = 200,
-) -> Response:
-    """The result of the work as JSON, or a refusal; counted either way."""
-    begun = time.perf_counter()
-    failure: Refused | None = None
-    try:
-        if reads_body:
+) -> None:
+    """A path that takes a JSON body of one schema and answers with another."""
+
+    async def answer(request: Request) -> Response:
+        try:
             _refuse_other_types(request)
-            body = await request.body()
-            content = await state.turnstile.run(lambda: to_json(work(body)))
-        else:
-            content = await state.turnstile.run(lambda: to_json(work(request)))
+        except Refused as error:
+            return _response(error.body, error.status, error.headers)
+        body = await request.body()
+        return await _answered(
+            state, request, path, lambda: work(asked.model_validate_json(body)), status=status
+        )
+
+    answer.__doc__ = (work.__doc__ or "").partition("\n")[0]
+    described = _described(app, asked)
+    app.post(
+        path,
+        name=work.__name__,
+        status_code=status,
+        response_model=None,
+        responses=_responses(found, status),
+        openapi_extra=described,
+    )(answer)
+
+
+async def _answered(
+    state: State, request: Request, path: str, work: Callable[[], Any], *, status: int = 200
+) -> Response:
+    """The result of the work, done in a thread, as JSON; or a refusal. Counted either way."""
+    begun = time.perf_counter()
+    headers = None
+    try:
+        content = await state.turnstile.run(lambda: to_json(work()))
     except Exception as error:
         failure = refused(error)
         if failure.status == 500:
-            raise
-        content, status = failure.body, failure.status
-    finally:
-        state.metrics.answered(
-            path, 500 if failure and failure.status == 500 else status, time.perf_counter() - begun
-        )
-    headers = None if failure is None else failure.headers
+            log.exception("%s %s failed", request.method, path)
+        content, status, headers = failure.body, failure.status, failure.headers
+    state.metrics.answered(path, status, time.perf_counter() - begun)
+    return _response(content, status, headers)
+
+
+def _response(content: bytes, status: int, headers: dict[str, str] | None) -> Response:
     return Response(content, status_code=status, headers=headers, media_type="application/json")
 
 
@@ -221,13 +217,7 @@ def _refuse_other_types(request: Request) -> None:
         )
 
 
-def _changed(state: State, accepted: dict[str, Any]) -> dict[str, Any]:
-    if state.applier is not None:
-        state.applier.wake()
-    return accepted
-
-
-def _body(app: FastAPI, asked: type[BaseModel]) -> dict[str, Any]:
+def _described(app: FastAPI, asked: type[BaseModel]) -> dict[str, Any]:
     """The body in OpenAPI: we read it ourselves, so FastAPI does not know of it."""
     described = asked.model_json_schema(ref_template="#/components/schemas/{model}")
     app.state.schemas = {
@@ -245,7 +235,17 @@ def _responses(found: type[BaseModel], status: int) -> dict[int | str, dict[str,
 
 
 def _add_page(app: FastAPI) -> None:
-    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    """Each file by its own name: no path of a client is ever joined to a folder."""
+
+    def shown(path: str, file: Path) -> None:
+        async def answer() -> Response:
+            return FileResponse(file, headers={"cache-control": "no-cache"})
+
+        app.get(path, include_in_schema=False, response_model=None)(answer)
+
+    shown("/", PAGE / "index.html")
+    for name in PAGE_FILES:
+        shown(f"/{name}", PAGE / name)
 
 
 def _add_failures(app: FastAPI) -> None:

@@ -28,8 +28,7 @@ def run(
     token: str | None,
     hosts: Sequence[str],
     origins: Sequence[str],
-    threads: int,
-    queue: int,
+    limits: Limits,
     read_only: bool,
     page: bool,
     say: Callable[[str], None],
@@ -38,7 +37,6 @@ def run(
     _refuse_taken_port(host, port)
     live = Live(index, encoder=encoder)
     journal = None if read_only else _journal(index)
-    limits = Limits(threads=threads, queue=queue)
     settings = Settings(limits=limits, token=token, hosts=(host, *hosts), origins=origins, page=page)
     applier = None if journal is None else Applier(index)
     app, state = create_app(Service(live, journal), settings, applier=applier)
@@ -56,7 +54,7 @@ def _journal(index: Path) -> Journal | None:
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
-    """uvicorn would open the index first, and end with a log line."""
+    """Uvicorn would open the index first, and end with a log line."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

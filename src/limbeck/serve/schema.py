@@ -21,11 +21,12 @@ Mode: TypeAlias = Literal["dense", "lexical", "hybrid"]
 Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=limits.MOST_CHARACTERS)]
 Identifier: TypeAlias = Annotated[str, Field(min_length=1, max_length=limits.MOST_ID)]
 Vector: TypeAlias = Annotated[list[FiniteFloat], Field(min_length=1, max_length=limits.MOST_DIMENSIONS)]
+Integer: TypeAlias = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 Value: TypeAlias = (
-    StrictBool | StrictInt | FiniteFloat | Annotated[StrictStr, Field(max_length=limits.MOST_CHARACTERS)]
+    StrictBool | Integer | FiniteFloat | Annotated[StrictStr, Field(max_length=limits.MOST_CHARACTERS)]
 )
 Floats: TypeAlias = list[float]  # `list` is also the name of a field below
-Bound: TypeAlias = StrictInt | FiniteFloat | Annotated[StrictStr, Field(max_length=limits.MOST_CHARACTERS)]
+Bound: TypeAlias = Integer | FiniteFloat | Annotated[StrictStr, Field(max_length=limits.MOST_CHARACTERS)]
 
 
 class Message(BaseModel):
@@ -63,7 +64,9 @@ class Options(Message):
         None, gt=0, le=1, description="share of the lists to look at; 1 = exhaustive"
     )
     where: Filter | None = None
-    exact: bool = Field(False, description="by the vectors that the index keeps, instead of by its codes")
+    exact: bool = Field(
+        default=False, description="by the vectors that the index keeps, instead of by its codes"
+    )
     refine: int | None = Field(
         None,
         ge=1,
@@ -71,7 +74,7 @@ class Options(Message):
         description="candidates to order again by the vectors that the index keeps",
     )
     refine_ms: float | None = Field(None, gt=0, le=10_000, description="time that ordering again may take")
-    documents: bool = Field(True, description="titles, texts and metadata, not ids and scores alone")
+    documents: bool = Field(default=True, description="titles, texts and metadata, not ids and scores alone")
 
 
 class Search(Options):

@@ -83,7 +83,7 @@ class Service:
                     why,
                     _rank(best, row),
                     None if scores is None else scores[n],
-                    exact and _rank(exact, row),
+                    None if exact is None else _rank(exact, row),
                 )
                 for n, (one, row, why) in enumerate(zip(asked.ids, places.tolist(), whys, strict=True))
             ],
@@ -123,6 +123,11 @@ class Service:
             last_change=now.last_change,
             pending_changes=max(0, pending),
         ).model_dump()
+
+    def reloaded(self) -> dict[str, Any]:
+        """What is served after a look for a newer generation. raises ArtefactError where it cannot be opened"""
+        self.live.reload()
+        return self.about()
 
     def add(self, asked: Addition) -> dict[str, Any]:
         """Documents into the journal: an `Accepted`, once they are on disk. raises ConfigError, DataError"""
@@ -214,8 +219,10 @@ def complete(
 ) -> Hits:
     """The k best allowed documents, as many as exist: where the lists of this effort hold too few, of all lists."""
     index = now.searcher.index
-    there = len(index) if allowed is None else int(allowed.sum())
-    if allowed is not None and effort is None and there < FEW * len(index):
+    if allowed is None:
+        return index.search(Reps.single(queries), k, effort=effort)
+    there = int(allowed.sum())
+    if effort is None and there < FEW * len(index):
         effort = 1.0
     hits = index.search(Reps.single(queries), k, effort=effort, allowed=allowed)
     short = (hits.ids[:, : min(k, there)] < 0).any(axis=1)

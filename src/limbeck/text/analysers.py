@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from limbeck.errors import ConfigError
 
 LONGEST = 255  # characters of a word, longer ones are cut into pieces: Lucene's StandardTokenizer
-_STOP_WORDS = (  # Lucene's EnglishAnalyzer
+_STOP_WORDS = (  # Lucene's for English
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
     "to was will with"
 )
