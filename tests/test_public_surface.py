@@ -15,7 +15,17 @@ def test_the_public_names_are_these():
     assert limbeck.__all__ == [
         *("OPQ", "PQ", "Answer", "Corpus", "Dataset", "DistillVQ", "Qrels", "Queries", "Run", "Searcher"),
         *("SentenceEncoder", "Vectors", "__version__", "distil", "distil_encoder", "encode", "errors"),
-        *("export_codebook", "export_faiss", "import_codebook", "import_faiss", "make_queries", "open"),
+        *(
+            "export_codebook",
+            "export_faiss",
+            "export_lance",
+            "export_pyserini",
+            "hybrid",
+            "import_codebook",
+            "import_faiss",
+            "make_queries",
+            "open",
+        ),
     ]
 
 
@@ -48,6 +58,9 @@ def test_the_public_functions_are_fully_annotated():
         limbeck.encode,
         limbeck.export_codebook,
         limbeck.export_faiss,
+        limbeck.export_lance,
+        limbeck.export_pyserini,
+        limbeck.hybrid,
         limbeck.import_codebook,
         limbeck.import_faiss,
     ):

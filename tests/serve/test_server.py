@@ -9,12 +9,14 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 from served import DEADLINE, until
 
 from limbeck.errors import CorruptArtefact
 from limbeck.index.store import current_name, open_current, publish
 from limbeck.serve.live import Live
+from limbeck.types import Reps
 
 HOST = b"Host: localhost\r\n"
 JSON = HOST + b"Content-Type: application/json\r\n"
@@ -189,6 +191,18 @@ def test_a_damaged_generation_is_not_taken_up_and_the_old_one_goes_on(own_folder
     assert not live.reload_quietly()
     assert len([record for record in caplog.records if "not served" in record.message]) == 1
     assert live.current is before
+
+
+def test_a_generation_that_two_later_ones_removed_still_answers_those_who_began_with_it(own_folder, encoder):
+    before = Live(own_folder, encoder=encoder).current
+    for _ in range(3):
+        published_again(own_folder)
+    assert not before.searcher.documents.path.exists()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda row: before.searcher.documents.documents([row])[0].id, range(10))
+        assert list(found) == [f"d{row}" for row in range(10)]
+    assert before.searcher.answers(["word3 thing20"], 3)
+    assert len(before.kept.search(Reps.single(np.ones((1, 16), dtype=np.float32)), 5).ids[0]) == 5
 
 
 def test_a_new_generation_is_picked_up_without_being_told(own_folder, start):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -19,15 +18,25 @@ _SCHEMA = """CREATE TABLE documents(
     title TEXT NOT NULL, text TEXT NOT NULL, metadata TEXT NOT NULL)"""
 _FACTS = """CREATE TABLE facts(
     field TEXT NOT NULL, value NOT NULL, row INTEGER NOT NULL, PRIMARY KEY(field, value, row)) WITHOUT ROWID"""
+LONGEST_FACT = 200  # characters of a value that searches can be filtered by
 _AT_ONCE = 500  # rows a statement; SQLite allows 32,766 parameters
 
 
 class DocumentStore:
-    """Read-only access by row, from many threads: each holds a connection of its own."""
+    """Read-only access by row, from many threads.
+
+    The file is opened at once and held: readers go on after the generation that it belongs to was removed. They share
+    one connection, which SQLite guards itself (`sqlite3.threadsafety` is 3 in every build of CPython).
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._local = threading.local()
+        address = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        try:
+            self._connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+            self._connection.execute("SELECT 1 FROM documents LIMIT 1").fetchall()
+        except sqlite3.Error as error:
+            raise CorruptArtefact(f"{path}: cannot be opened: {error}.") from error
 
     @classmethod
     def write(cls, path: Path, documents: Iterable[Document]) -> None:
@@ -55,7 +64,7 @@ class DocumentStore:
             part = wanted[start : start + _AT_ONCE]
             marks = ",".join("?" * len(part))
             sql = f"SELECT row, id, title, text, metadata FROM documents WHERE row IN ({marks})"
-            for row, identifier, title, text, metadata in self._connection().execute(sql, part):
+            for row, identifier, title, text, metadata in self._connection.execute(sql, part):
                 found[row] = Document(
                     identifier, title, text, {} if metadata == "{}" else json.loads(metadata)
                 )
@@ -72,43 +81,30 @@ class DocumentStore:
         for start in range(0, len(ids), _AT_ONCE):
             part = list(ids[start : start + _AT_ONCE])
             sql = f"SELECT id, row FROM documents WHERE id IN ({','.join('?' * len(part))})"
-            found.update(self._connection().execute(sql, part).fetchall())
+            found.update(self._connection.execute(sql, part).fetchall())
         return found
 
     def ask(self, sql: str, values: Sequence[Fact] = ()) -> sqlite3.Cursor:
         """A query over the tables `documents` and `facts`, for `limbeck.index.filters`."""
-        return self._connection().execute(sql, values)
+        return self._connection.execute(sql, values)
 
     def all(self) -> Iterator[Document]:
         """Every document in row order, read as they are asked for."""
         sql = "SELECT id, title, text, metadata FROM documents ORDER BY row"
-        for identifier, title, text, metadata in self._connection().execute(sql):
+        for identifier, title, text, metadata in self._connection.execute(sql):
             yield Document(identifier, title, text, json.loads(metadata))
 
     def ids(self) -> Iterator[str]:
         """All ids in row order."""
-        for (identifier,) in self._connection().execute("SELECT id FROM documents ORDER BY row"):
+        for (identifier,) in self._connection.execute("SELECT id FROM documents ORDER BY row"):
             yield identifier
 
     def __len__(self) -> int:
-        return int(self._connection().execute("SELECT COUNT(*) FROM documents").fetchone()[0])
+        return int(self._connection.execute("SELECT COUNT(*) FROM documents").fetchone()[0])
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            del self._local.connection
-
-    def _connection(self) -> sqlite3.Connection:
-        if not hasattr(self._local, "connection"):
-            address = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
-            try:
-                self._local.connection = sqlite3.connect(address, uri=True)
-            except sqlite3.Error as error:
-                raise CorruptArtefact(f"{self.path}: cannot be opened: {error}.") from error
-        connection: sqlite3.Connection = self._local.connection
-        return connection
+        """Let go of the file."""
+        self._connection.close()
 
 
 def _as_row(row: int, document: Document) -> tuple[int, str, str, str, str]:
@@ -119,9 +115,10 @@ def _as_row(row: int, document: Document) -> tuple[int, str, str, str, str]:
 def facts_of(row: int, document: Document) -> Iterator[tuple[str, Fact, int]]:
     """What filters read: each field of the metadata with its value, or with each value of its list.
 
-    True and false are 1 and 0; objects, nulls and numbers beyond 64 bits are left out.
+    True and false are 1 and 0. Left out: objects, nulls, numbers beyond 64 bits, and texts of more than 200 characters.
     """
     for field, value in document.metadata.items():
         for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, (str, float)) or (isinstance(one, int) and -(2**63) <= one < 2**63):
+            is_short = isinstance(one, str) and len(one) <= LONGEST_FACT
+            if is_short or isinstance(one, float) or (isinstance(one, int) and -(2**63) <= one < 2**63):
                 yield field, one, row

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.errors import ConfigError, CorruptArtefact, ShapeError
+from limbeck.errors import ConfigError, CorruptArtefact, DataError, ShapeError
 from limbeck.index.asking import asked
 from limbeck.index.ties import in_order
 from limbeck.storage import durable
@@ -25,6 +25,7 @@ from limbeck.types import Floats, Hits, Metric, Reps, Rows
 FOLDER, VECTORS, SCALES = "kept_vectors", "vectors.npy", "scales.npy"
 Precision: TypeAlias = Literal["float16", "int8"]
 LARGEST = 127
+HALF = float(np.finfo(np.float16).max)
 BLOCK_ROWS = 16_384  # made floats at once
 BUDGET_ROWS = 64  # candidates looked at between two looks at the clock
 
@@ -147,6 +148,10 @@ def keep(folder: Path, blocks: Iterator[Floats], *, rows: int, dim: int, precisi
         np.lib.format.write_array_header_2_0(out, header)
         for block in blocks:
             if precision == "float16":
+                if np.abs(block).max(initial=0) > HALF:
+                    raise DataError(
+                        f"a vector holds a number beyond {HALF:,.0f}, the largest of float16.\n\nHint: keep int8."
+                    )
                 out.write(np.ascontiguousarray(block, dtype=np.float16))
             else:
                 largest = np.abs(block).max(axis=1) / LARGEST

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.data.records import Document
-from limbeck.errors import MissingExtra
+from limbeck.errors import ConfigError, MissingExtra
 from limbeck.index.filters import Where, allowed_by
 from limbeck.retrieve import Mode, Searcher
 from limbeck.types import Hits
@@ -37,8 +37,18 @@ class Found:
 
 
 def opened(index: IndexLike, *, encoder: KnownEncoder | Path | str | None = None) -> Searcher:
-    """The searcher that was given, or the artefact in a folder, verified."""
-    return index if isinstance(index, Searcher) else Searcher.open(index, encoder=encoder)
+    """The searcher that was given, or the artefact in a folder, verified.
+
+    raises  what `Searcher.open` raises; ConfigError for an encoder beside a searcher, which has its own
+    """
+    if not isinstance(index, Searcher):
+        return Searcher.open(index, encoder=encoder)
+    if encoder is not None:
+        raise ConfigError(
+            "an open `Searcher` has its query encoder already; expected `encoder` to be left out.\n\n"
+            "Hint: limbeck.open(folder, encoder=...)"
+        )
+    return index
 
 
 def found(

@@ -34,7 +34,6 @@ from limbeck.storage.lock import locked
 from limbeck.types import Floats, Rows
 
 BLOCK_ROWS = 16_384
-LARGEST = float(np.finfo(np.float32).max)
 AT_ONCE = 10_000  # changes a generation: their texts are held in memory
 
 
@@ -191,8 +190,6 @@ def refuse_unchangeable(searcher: Searcher, documents: Sequence[New]) -> None:
             raise DataError(
                 f"the vector of document {one.id!r} has {len(one.vector)} dimensions; must be {searcher.index.dim}."
             )
-        if not (np.abs(one.vector) <= LARGEST).all():
-            raise DataError(f"the vector of document {one.id!r} has numbers beyond float32.")
 
 
 def main() -> None:

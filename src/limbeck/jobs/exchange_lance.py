@@ -110,7 +110,6 @@ def _schema(index: CodeIndex) -> Any:
     import pyarrow
 
     text = pyarrow.string()
-    width = len(index.quantiser.rotate_vectors(np.zeros((1, index.dim), np.float32))[0])
     described = {"metric": _metric(index.quantiser), "nprobes": _probes(index)}
     return pyarrow.schema(
         [
@@ -118,7 +117,7 @@ def _schema(index: CodeIndex) -> Any:
             ("title", text),
             ("text", text),
             ("metadata", text),
-            (COLUMN, pyarrow.list_(pyarrow.float32(), width)),
+            (COLUMN, pyarrow.list_(pyarrow.float32(), _width(index.quantiser))),
         ],
         metadata={"limbeck": json.dumps(described)},
     )
@@ -148,8 +147,7 @@ def _index(dataset: Any, quantiser: ProductQuantiser, codes: Codes) -> None:
     """Lance's index with our centroids and codewords, over our lists: without lists, one around the origin."""
     codewords = quantiser.score_codewords
     assert codewords is not None
-    width = codewords.shape[0] * codewords.shape[2]
-    base = np.zeros((1, width), np.float32) if quantiser.base is None else quantiser.base
+    base = np.zeros((1, _width(quantiser)), np.float32) if quantiser.base is None else quantiser.base
     lists = np.zeros(len(codes), np.int64) if codes.lists is None else codes.lists
     with tempfile.TemporaryDirectory() as folder:
         dataset.create_index(
@@ -182,6 +180,13 @@ def _saved_turn(index: CodeIndex, out: Path) -> Path | None:
     path = out.with_name(f"{out.stem}.turn.npy")
     save_array(path, turn.astype(np.float32, copy=False))
     return path
+
+
+def _width(quantiser: ProductQuantiser) -> int:
+    """e, that of decoded vectors before the rotation is undone."""
+    codewords = quantiser.score_codewords
+    assert codewords is not None
+    return int(codewords.shape[0] * codewords.shape[2])
 
 
 def _metric(quantiser: ProductQuantiser) -> Literal["dot", "L2"]:

@@ -17,11 +17,12 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from limbeck.serve import schema
 from limbeck.serve.changes import Applier
 from limbeck.serve.guard import LOCAL, App, Guard, Turnstile
-from limbeck.serve.limits import Limits
+from limbeck.serve.limits import MOST_DIMENSIONS, Limits
 from limbeck.serve.metrics import Metrics
 from limbeck.serve.refusals import Refused, refused
 from limbeck.serve.service import Service
@@ -177,7 +178,7 @@ def _add_post(
         )
 
     answer.__doc__ = (work.__doc__ or "").partition("\n")[0]
-    described = _described(app, asked)
+    described = _described(app, asked, dimensions=state.service.about()["dimensions"])
     app.post(
         path,
         name=work.__name__,
@@ -217,9 +218,10 @@ def _refuse_other_types(request: Request) -> None:
         )
 
 
-def _described(app: FastAPI, asked: type[BaseModel]) -> dict[str, Any]:
+def _described(app: FastAPI, asked: type[BaseModel], *, dimensions: int) -> dict[str, Any]:
     """The body in OpenAPI: we read it ourselves, so FastAPI does not know of it."""
     described = asked.model_json_schema(ref_template="#/components/schemas/{model}")
+    _say_width(described, dimensions)
     app.state.schemas = {
         **getattr(app.state, "schemas", {}),
         **described.pop("$defs", {}),
@@ -229,8 +231,19 @@ def _described(app: FastAPI, asked: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
 
 
+def _say_width(described: Any, dimensions: int) -> None:
+    """How many numbers a vector has, wherever the description speaks of one."""
+    if isinstance(described, dict):
+        if described.get("maxItems") == MOST_DIMENSIONS:
+            described |= {"minItems": dimensions, "maxItems": dimensions}
+        described = list(described.values())
+    if isinstance(described, list):
+        for part in described:
+            _say_width(part, dimensions)
+
+
 def _responses(found: type[BaseModel], status: int) -> dict[int | str, dict[str, Any]]:
-    refusals = (400, 401, 404, 408, 413, 415, 422, 500, 503)
+    refusals = (400, 401, 404, 408, 409, 413, 415, 422, 500, 503)
     return {status: {"model": found}, **{number: {"model": schema.Refusal} for number in refusals}}
 
 
@@ -248,10 +261,20 @@ def _add_page(app: FastAPI) -> None:
         shown(f"/{name}", PAGE / name)
 
 
+def _methods(app: FastAPI, request: Request) -> str:
+    """All that this path can be asked with: the router knows those of the first route alone."""
+    fitting = [route for route in app.routes if route.matches(request.scope)[0] != Match.NONE]
+    return ", ".join(
+        sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})
+    )
+
+
 def _add_failures(app: FastAPI) -> None:
-    async def failed(_: Request, error: Exception) -> Response:
+    async def failed(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
-            found = Refused(error.status_code, "no_such_path", str(error.detail), headers=error.headers)
+            code = "no_such_method" if error.status_code == 405 else "no_such_path"
+            headers = {"allow": _methods(app, request)} if error.status_code == 405 else None
+            found = Refused(error.status_code, code, str(error.detail), headers=headers)
         else:
             found = refused(error)
         return Response(

@@ -8,6 +8,7 @@ MOST_HITS = 1_000  # k
 MOST_CHARACTERS = 10_000  # of a query
 MOST_QUERIES = 256  # of a batch
 MOST_DIMENSIONS = 65_536  # of a vector; the index says how many it must be
+LARGEST = 6e4  # of a number in a vector: within float16, which vectors may be kept in
 MOST_CONDITIONS = 16  # of a filter
 MOST_VALUES = 1_000  # of one condition
 MOST_EXPLAINED = 64  # documents

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from limbeck.errors import ArtefactError, LimbeckError, StorageError
+from limbeck.errors import ArtefactError, ConfigError, LimbeckError, StorageError
 
 
 class Refused(Exception):
@@ -53,6 +53,8 @@ def refused(error: Exception) -> Refused:
         return Refused(503, "storage", str(error), headers={"Retry-After": "10"})
     if isinstance(error, ArtefactError):
         return Refused(500, "artefact", "the index is damaged; the server's log says where.")
+    if isinstance(error, ConfigError):
+        return Refused(409, "not_here", str(error))
     if isinstance(error, LimbeckError):
         return Refused(422, "refused", str(error))
     if isinstance(error, MemoryError):

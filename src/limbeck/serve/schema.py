@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -14,39 +14,75 @@ from pydantic import (
     StrictStr,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from limbeck.serve import limits
 
 Mode: TypeAlias = Literal["dense", "lexical", "hybrid"]
 Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=limits.MOST_CHARACTERS)]
 Identifier: TypeAlias = Annotated[str, Field(min_length=1, max_length=limits.MOST_ID)]
-Vector: TypeAlias = Annotated[list[FiniteFloat], Field(min_length=1, max_length=limits.MOST_DIMENSIONS)]
+Component: TypeAlias = Annotated[float, Field(ge=-limits.LARGEST, le=limits.LARGEST)]
+Vector: TypeAlias = Annotated[list[Component], Field(min_length=1, max_length=limits.MOST_DIMENSIONS)]
 Integer: TypeAlias = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
-Value: TypeAlias = (
-    StrictBool | Integer | FiniteFloat | Annotated[StrictStr, Field(max_length=limits.MOST_CHARACTERS)]
-)
+Number: TypeAlias = Integer | FiniteFloat
+Word: TypeAlias = Annotated[StrictStr, Field(max_length=limits.MOST_CHARACTERS)]
+Value: TypeAlias = StrictBool | Number | Word
 Floats: TypeAlias = list[float]  # `list` is also the name of a field below
-Bound: TypeAlias = Integer | FiniteFloat | Annotated[StrictStr, Field(max_length=limits.MOST_CHARACTERS)]
 
 
 class Message(BaseModel):
-    """Fields that are not known are refused: a misspelt option must not be silently left out."""
+    """Fields that are not known are refused: a misspelt option must not be silently left out. So is null."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_null(cls, fields: Any) -> Any:
+        if isinstance(fields, dict):
+            for name, value in fields.items():
+                if value is None:
+                    raise ValueError(f"{name!r} is null: leave it out")
+        return fields
 
-class Range(Message):
-    """Values of a field: one of `any`, or between the bounds."""
 
-    any: Annotated[list[Value], Field(min_length=1, max_length=limits.MOST_VALUES)] | None = None
-    above: Bound | None = Field(None, description="greater than")
-    least: Bound | None = Field(None, description="at least")
-    below: Bound | None = Field(None, description="less than")
-    most: Bound | None = Field(None, description="at most")
+class Some(Message):
+    """A field whose value is one of these."""
+
+    any: Annotated[list[Value], Field(min_length=1, max_length=limits.MOST_VALUES)]
+
+
+class Bounds(Message):
+    """A field whose value lies between bounds of one kind, at least one of them."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if not self.model_dump(exclude_none=True):
+            raise ValueError("give at least one of above, least, below, most")
+        return self
+
+
+class Numbers(Bounds):
+    """Numbers between bounds."""
+
+    above: Number | SkipJsonSchema[None] = Field(None, description="greater than")
+    least: Number | SkipJsonSchema[None] = Field(None, description="at least")
+    below: Number | SkipJsonSchema[None] = Field(None, description="less than")
+    most: Number | SkipJsonSchema[None] = Field(None, description="at most")
+
+
+class Texts(Bounds):
+    """Texts between bounds, in the order of their characters."""
+
+    above: Word | SkipJsonSchema[None] = None
+    least: Word | SkipJsonSchema[None] = None
+    below: Word | SkipJsonSchema[None] = None
+    most: Word | SkipJsonSchema[None] = None
 
 
 Filter: TypeAlias = Annotated[
-    dict[Identifier, Value | Range],
+    dict[Identifier, Value | Some | Numbers | Texts],
     Field(
         max_length=limits.MOST_CONDITIONS,
         description="field of the metadata to a value, or to a range of values; all must hold",
@@ -55,35 +91,59 @@ Filter: TypeAlias = Annotated[
 ]
 
 
+Effort: TypeAlias = Annotated[
+    float, Field(gt=0, le=1, description="share of the lists to look at; 1 = exhaustive")
+]
+
+
 class Options(Message):
     """What searches have in common."""
 
     k: int = Field(10, ge=1, le=limits.MOST_HITS, description="answers")
     mode: Mode = Field("dense", description="by vectors, by words (BM25), or by both")
-    effort: float | None = Field(
-        None, gt=0, le=1, description="share of the lists to look at; 1 = exhaustive"
-    )
-    where: Filter | None = None
-    exact: bool = Field(
+    effort: Effort | SkipJsonSchema[None] = None
+    where: Filter | SkipJsonSchema[None] = None
+    exact: StrictBool = Field(
         default=False, description="by the vectors that the index keeps, instead of by its codes"
     )
-    refine: int | None = Field(
-        None,
-        ge=1,
-        le=limits.MOST_HITS,
-        description="candidates to order again by the vectors that the index keeps",
+    refine: (
+        Annotated[
+            int,
+            Field(
+                ge=1,
+                le=limits.MOST_HITS,
+                description="candidates to order again by the vectors that the index keeps",
+            ),
+        ]
+        | SkipJsonSchema[None]
+    ) = None
+    refine_ms: (
+        Annotated[float, Field(gt=0, le=10_000, description="time that it may take")] | SkipJsonSchema[None]
+    ) = None
+    documents: StrictBool = Field(
+        default=True, description="titles, texts and metadata, not ids and scores alone"
     )
-    refine_ms: float | None = Field(None, gt=0, le=10_000, description="time that ordering again may take")
-    documents: bool = Field(default=True, description="titles, texts and metadata, not ids and scores alone")
 
 
 class Search(Options):
     """One query: a text, or a vector of the encoder that made the index."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "how to copy a file", "k": 3}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["text"], "not": {"required": ["vector"]}},
+                {
+                    "required": ["vector"],
+                    "not": {"required": ["text"]},
+                    "properties": {"mode": {"const": "dense"}},
+                },
+            ],
+            "examples": [{"text": "how to copy a file", "k": 3}],
+        }
+    )
 
-    text: Text | None = None
-    vector: Vector | None = None
+    text: Text | SkipJsonSchema[None] = None
+    vector: Vector | SkipJsonSchema[None] = None
 
     @model_validator(mode="after")
     def _one_query(self) -> Search:
@@ -98,11 +158,25 @@ class Batch(Options):
     """Several queries with the same options."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"texts": ["how to copy a file", "list open ports"], "k": 3}]}
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["texts"], "not": {"required": ["vectors"]}},
+                {
+                    "required": ["vectors"],
+                    "not": {"required": ["texts"]},
+                    "properties": {"mode": {"const": "dense"}},
+                },
+            ],
+            "examples": [{"texts": ["how to copy a file", "list open ports"], "k": 3}],
+        }
     )
 
-    texts: Annotated[list[Text], Field(min_length=1, max_length=limits.MOST_QUERIES)] | None = None
-    vectors: Annotated[list[Vector], Field(min_length=1, max_length=limits.MOST_QUERIES)] | None = None
+    texts: (
+        Annotated[list[Text], Field(min_length=1, max_length=limits.MOST_QUERIES)] | SkipJsonSchema[None]
+    ) = None
+    vectors: (
+        Annotated[list[Vector], Field(min_length=1, max_length=limits.MOST_QUERIES)] | SkipJsonSchema[None]
+    ) = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Batch:
@@ -118,12 +192,20 @@ class Batch(Options):
 class Explain(Message):
     """Documents whose place under a query is to be explained."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "how to copy a file", "ids": ["cp"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["text"], "not": {"required": ["vector"]}},
+                {"required": ["vector"], "not": {"required": ["text"]}},
+            ],
+            "examples": [{"text": "how to copy a file", "ids": ["cp"]}],
+        }
+    )
 
-    text: Text | None = None
-    vector: Vector | None = None
+    text: Text | SkipJsonSchema[None] = None
+    vector: Vector | SkipJsonSchema[None] = None
     ids: list[Identifier] = Field(min_length=1, max_length=limits.MOST_EXPLAINED)
-    effort: float | None = Field(None, gt=0, le=1)
+    effort: Effort | SkipJsonSchema[None] = None
 
     @model_validator(mode="after")
     def _one_query(self) -> Explain:
@@ -139,7 +221,7 @@ class NewDocument(Message):
     title: str = Field("", max_length=limits.MOST_TEXT)
     text: str = Field("", max_length=limits.MOST_TEXT)
     metadata: dict[Identifier, Any] = Field({}, max_length=64)
-    vector: Vector | None = Field(None, description="left out: the document encoder in the index makes it")
+    vector: Vector | SkipJsonSchema[None] = Field(None, description="left out: made from the text")
 
 
 class Addition(Message):

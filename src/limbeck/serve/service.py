@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, LimbeckError, ShapeError
+from limbeck.index.document_store import Fact
 from limbeck.index.explain import Explained, explained
 from limbeck.index.filters import Between, OneOf, Where, allowed_by
 from limbeck.index.journal import Journal
@@ -27,9 +28,12 @@ from limbeck.serve.schema import (
     Filter,
     MetadataField,
     Mode,
+    Numbers,
     Options,
-    Range,
     Search,
+    Some,
+    Texts,
+    Value,
 )
 from limbeck.types import Floats, Hits, Reps
 
@@ -234,14 +238,15 @@ def complete(
 
 
 def _where(where: Filter) -> Where:
-    return {
-        field: value
-        if not isinstance(value, Range)
-        else OneOf(value.any)
-        if value.any is not None
-        else Between(value.above, value.least, value.below, value.most)
-        for field, value in where.items()
-    }
+    return {field: _condition(value) for field, value in where.items()}
+
+
+def _condition(value: Value | Some | Numbers | Texts) -> Fact | OneOf | Between:
+    if isinstance(value, Some):
+        return OneOf(value.any)
+    if isinstance(value, (Numbers, Texts)):
+        return Between(value.above, value.least, value.below, value.most)
+    return value
 
 
 def _modes(now: Generation) -> list[Mode]:

@@ -4,7 +4,7 @@ import * as answers from "./answers.js";
 import { board } from "./beside.js";
 import { address, agree, asked, clearFilters, openFilters, readAddress, request, showControls } from "./controls.js";
 import { $, keep, kept } from "./dom.js";
-import { pressed } from "./keyboard.js";
+import { keepingFocus, pressed } from "./keyboard.js";
 import { ask, Failure } from "./server.js";
 import { matcher } from "./words.js";
 
@@ -49,6 +49,7 @@ async function findings(now, signal) {
 
 function schedule() {
   clearTimeout(pausing);
+  $("results").setAttribute("aria-busy", "true");
   pausing = setTimeout(search, PAUSE);
 }
 
@@ -97,7 +98,7 @@ function show({ title, count = "", figures = [], isWide = false, content }) {
   document.body.classList.toggle("is-wide", isWide);
   $("count").textContent = count;
   $("figures").replaceChildren(...figures);
-  $("results").replaceChildren(content);
+  keepingFocus(() => $("results").replaceChildren(content));
   $("results").classList.remove("is-old");
   $("results").setAttribute("aria-busy", "false");
   $("failure").hidden = true;

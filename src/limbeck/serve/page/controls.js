@@ -77,7 +77,7 @@ export function agree() {
   const active = Object.keys(where).length;
   $("beside").disabled = mode !== "dense";
   $("besideLabel").title = mode === "dense" ? "" : "Only a search by meaning has an exact side.";
-  $("filtersButton").replaceChildren("Filters", active ? el("b", {}, String(active)) : "");
+  $("filtersButton").replaceChildren("Filters ", active ? el("b", {}, String(active)) : "");
   for (const button of document.querySelectorAll("#filters .clear")) button.hidden = !active;
 }
 

@@ -29,6 +29,17 @@ function focused(element, then = () => {}) {
 
 const button = (row) => row?.querySelector(".open");
 
+// Who has walked to an answer stays there when newer answers come: at the same document, or else at its rank
+export function keepingFocus(change) {
+  const row = document.activeElement.closest("[data-id]");
+  const place = [...(row?.parentElement.children ?? [])].indexOf(row);
+  change();
+  if (!row) return;
+  const rows = [...($("results").querySelector("ol")?.children ?? [])];
+  const same = rows.find((one) => one.dataset.id === row.dataset.id);
+  focused(button(same ?? rows[place] ?? rows.at(-1)) ?? $("query"));
+}
+
 function walk(row, step) {
   const rows = [...(row?.closest("ol") ?? $("results").querySelector("ol"))?.children ?? []];
   const next = row ? rows.indexOf(row) + step : step - 1;
