@@ -48,6 +48,22 @@ def test_ids_must_be_one_a_document(built, tmp_path):
         import_faiss(built[0], tmp_path / "i", ids=tmp_path / "ids.txt")
 
 
+def test_documents_that_share_an_id_are_refused_unless_they_are_given_others(built, tmp_path):
+    index = faiss.clone_index(built[1])
+    index.add_with_ids(built[2][:1], np.array([7]))
+    faiss.write_index(index, str(tmp_path / "twice.faiss"))
+    with pytest.raises(DataError, match="both have the id 7"):
+        import_faiss(tmp_path / "twice.faiss", tmp_path / "i")
+    (tmp_path / "ids.txt").write_text("".join(f"d{row}\n" for row in range(601)))
+    assert len(import_faiss(tmp_path / "twice.faiss", tmp_path / "i", ids=tmp_path / "ids.txt")) == 601
+
+
+def test_a_plain_file_visits_as_many_lists_as_the_artefact_does(built, tmp_path):
+    import_faiss(built[0], tmp_path / "i")
+    out, _ = export_faiss(tmp_path / "i", tmp_path / "ours.faiss")
+    assert faiss.read_index(str(out)).nprobe == 4
+
+
 def test_other_kinds_of_index_are_refused(tmp_path):
     faiss.write_index(faiss.IndexFlatL2(4), str(tmp_path / "flat.faiss"))
     with pytest.raises(ConfigError, match="IndexPQ"):

@@ -212,7 +212,6 @@ def test_several_linear_transforms_become_one(vectors, queries):
         ("Flat", "IndexFlat"),
         ("HNSW8", "IndexHNSWFlat"),
         ("IVF4,Flat", "IndexIVFFlat"),
-        ("PCA8,PQ4np", "bias"),
         ("L2norm,PQ4np", "only linear"),
         ("PQ4x6np", "4 x 6 bits"),
         ("PQ8x4fs", "IndexPQFastScan"),

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, CorruptArtefact, DataError, ShapeError
 from limbeck.index.asking import asked
+from limbeck.index.files import mapped_array, save_array
 from limbeck.index.ties import in_order
+from limbeck.quantisers.engine import is_bounded
 from limbeck.storage import durable
 from limbeck.types import Floats, Hits, Metric, Reps, Rows
 
@@ -82,10 +84,13 @@ class KeptVectors:
             if request.mask is not None:
                 members = members[request.mask[members]]
             scores = self._scored(request.queries, self.vectors(members))
-            scores = np.concatenate([best_scores, scores], axis=1)
-            rows = np.concatenate([best_rows, np.broadcast_to(members, (count, len(members)))], axis=1)
-            scores, rows = in_order(scores, rows)
-            best_scores, best_rows = scores[:, : request.k], rows[:, : request.k]
+            for number, line in enumerate(scores):
+                fit = _best_places(line, request.k)
+                found = in_order(
+                    np.concatenate([best_scores[number], line[fit]])[None],
+                    np.concatenate([best_rows[number], members[fit]])[None],
+                )
+                best_scores[number], best_rows[number] = (part[0, : request.k] for part in found)
         return Hits(best_rows, best_scores)
 
     def refined(self, query: Floats, hits: Hits, *, milliseconds: float | None = None) -> Hits:
@@ -122,14 +127,38 @@ class KeptVectors:
         return -squares
 
     @classmethod
-    def open(cls, folder: Path, *, metric: Metric) -> Self:
-        """What `keep` wrote, left on disk."""
+    def open(cls, folder: Path, *, metric: Metric, rows: int | None = None, dim: int | None = None) -> Self:
+        """What `keep` wrote, left on disk.
+
+        rows, dim  of the index that they are kept beside
+        cost       one pass over the file, for half precision holds NaN and infinity
+        raises     CorruptArtefact where the files cannot be read, or are of another index
+        """
         try:
-            vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
-            scales = np.load(folder / SCALES, allow_pickle=False) if (folder / SCALES).exists() else None
-            return cls(vectors, scales, metric=metric)
-        except (OSError, ValueError, EOFError, ShapeError) as error:
+            vectors = mapped_array(folder / VECTORS)
+            scales = np.array(mapped_array(folder / SCALES)) if (folder / SCALES).exists() else None
+            kept = cls(vectors, scales, metric=metric)
+        except (CorruptArtefact, ShapeError) as error:
             raise CorruptArtefact(f"{folder} holds no kept vectors that can be read: {error}") from error
+        if (len(kept), kept.dim) != (rows or len(kept), dim or kept.dim):
+            raise CorruptArtefact(
+                f"{folder} holds {len(kept)} vectors of width {kept.dim}; the index holds {rows} of {dim}."
+            )
+        kept._refuse_unbounded(folder)
+        return kept
+
+    def _refuse_unbounded(self, folder: Path) -> None:
+        numbers = self._vectors if self._scales is None else self._scales
+        for start in range(0, len(numbers), BLOCK_ROWS):
+            if not is_bounded(numbers[start : start + BLOCK_ROWS]):
+                raise CorruptArtefact(f"{folder} holds NaN, infinite or enormous values.")
+
+
+def _best_places(scores: Floats, k: int) -> Rows:
+    """Places of the k largest of [n], and of all that equal the k-th; in any order."""
+    if len(scores) <= k:
+        return np.arange(len(scores))
+    return np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
 def keep(folder: Path, blocks: Iterator[Floats], *, rows: int, dim: int, precision: Precision) -> None:
@@ -161,6 +190,4 @@ def keep(folder: Path, blocks: Iterator[Floats], *, rows: int, dim: int, precisi
     if seen != rows:
         raise ShapeError(f"{seen} vectors came; {rows} were said.")
     if precision == "int8":
-        from limbeck.index.files import save_array
-
         save_array(folder / SCALES, scales)

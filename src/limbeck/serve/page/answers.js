@@ -41,7 +41,11 @@ export function start(about) {
 }
 
 const sizes = (about) => [about.documents * about.bytes_per_document, about.documents * about.vector_bytes];
-const size = (name, count, most) => [el("span", {}, name), bar(Math.min(1, count / most), name), el("span", {}, bytes(count))];
+const size = (name, count, most) => [
+  el("span", {}, name),
+  bar(Math.min(1, count / most), name),
+  el("span", {}, bytes(count)),
+];
 
 export function nothing({ asked }) {
   const isFiltered = Object.keys(asked.where).length > 0;
@@ -68,7 +72,11 @@ export function figures({ about, asked, codes }) {
   const spent = Object.entries(codes.milliseconds);
   const total = spent.reduce((sum, [, time]) => sum + time, 0);
   const legend = spent.map(([name, time]) => el("span", { class: name }, `${name} ${time.toFixed(1)}`));
-  const time = figure(milliseconds(total), spent.map(([name, part]) => bar(part / total, name)), legend);
+  const time = figure(
+    milliseconds(total),
+    spent.map(([name, part]) => bar(part / total, name)),
+    legend,
+  );
   if (asked.mode === "lexical") return [time];
   const [small, large] = sizes(about);
   const note = `instead of ${bytes(large)}${asked.mode === "hybrid" ? ", and BM25" : ""}`;
@@ -109,7 +117,8 @@ function item(answer, found, beside) {
 }
 
 function tags({ id, metadata }) {
-  const isShort = (value) => ["string", "number"].includes(typeof value) && `${value}`.trim() && `${value}`.length <= TAG;
+  const isShort = (value) =>
+    ["string", "number"].includes(typeof value) && `${value}`.trim() && `${value}`.length <= TAG;
   const short = Object.entries(metadata).filter(([, value]) => isShort(value));
   const tag = ([field, value]) => el("span", { class: "tag", title: field }, String(value));
   return el("p", { class: "tags" }, el("code", {}, id), ...short.slice(0, TAGS).map(tag));

@@ -39,10 +39,8 @@ async function search() {
 
 async function findings(now, signal) {
   const body = request(now, about);
-  const [codes, exact] = await Promise.all([
-    ask("search", body, signal),
-    now.beside ? ask("search", { ...body, exact: true }, signal) : null,
-  ]);
+  const codes = await ask("search", body, signal);
+  const exact = now.beside ? await ask("search", { ...body, exact: true }, signal) : null; // after it: both are timed
   if (codes.generation !== about.generation) about = await ask("index", null, signal);
   return { about, asked: now, codes, exact, isMatch: matcher(now.text), whys: new Map() };
 }

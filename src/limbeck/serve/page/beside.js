@@ -42,7 +42,12 @@ function move({ id, rank }, exact) {
   if (steps === 0) return null;
   const way = steps > 0 ? "up" : "down";
   const said = el("span", { class: "unseen" }, `${way} ${Math.abs(steps)}`);
-  return el("span", { class: `move ${way}` }, el("span", { "aria-hidden": "true" }, `${steps > 0 ? "▲" : "▼"} ${Math.abs(steps)}`), said);
+  return el(
+    "span",
+    { class: `move ${way}` },
+    el("span", { "aria-hidden": "true" }, `${steps > 0 ? "▲" : "▼"} ${Math.abs(steps)}`),
+    said,
+  );
 }
 
 function draw(made, lines, left, right) {
@@ -60,7 +65,9 @@ function draw(made, lines, left, right) {
   const across = (a, b) => `M0 ${a}C${half} ${a} ${half} ${b} ${width} ${b}`;
   const kind = (id) => ["down", "same", "up"][Math.sign(right.get(id) - left.get(id)) + 1];
   lines.replaceChildren(
-    ...[...from].map(([id, y]) => (to.has(id) ? line(id, kind(id), across(y, to.get(id))) : line(id, "new", stub(y, 0, half / 2)))),
+    ...[...from].map(([id, y]) =>
+      to.has(id) ? line(id, kind(id), across(y, to.get(id))) : line(id, "new", stub(y, 0, half / 2)),
+    ),
     ...[...to].filter(([id]) => !from.has(id)).map(([id, y]) => line(id, "lost", stub(y, width, -half / 2))),
   );
 }

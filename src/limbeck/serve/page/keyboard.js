@@ -41,7 +41,7 @@ export function keepingFocus(change) {
 }
 
 function walk(row, step) {
-  const rows = [...(row?.closest("ol") ?? $("results").querySelector("ol"))?.children ?? []];
+  const rows = [...((row?.closest("ol") ?? $("results").querySelector("ol"))?.children ?? [])];
   const next = row ? rows.indexOf(row) + step : step - 1;
   if (next < 0) return rows.length > 0 && focused($("query"));
   return focused(button(rows[Math.min(next, rows.length - 1)]));

@@ -9,7 +9,11 @@ const SAME = 0.0005; // scores are shown to three digits
 
 // A section that fills itself. All answers on the page are asked about at once, and only once
 export function whySection(id, found) {
-  const section = el("section", { class: "why", "aria-label": "Why it is here" }, el("p", {}, "Asking why it is here …"));
+  const section = el(
+    "section",
+    { class: "why", "aria-label": "Why it is here" },
+    el("p", {}, "Asking why it is here …"),
+  );
   explanationOf(id, found).then(
     (why) => section.replaceChildren(...explanation(why, found)),
     (error) => section.replaceChildren(el("p", {}, error.message)),
@@ -31,7 +35,8 @@ function explanation(why, { asked, codes, whys }) {
   const isFound = codes.answers.some(({ id }) => id === why.id);
   const caveats = [];
   if (asked.mode !== "dense") caveats.push("This is what the vectors say; the search above also reads words.");
-  if (Object.keys(asked.where).length) caveats.push("Ranks count all documents, also those that the filters leave out.");
+  if (Object.keys(asked.where).length)
+    caveats.push("Ranks count all documents, also those that the filters leave out.");
   return [
     el("p", { class: "because" }, sentence(why, [...whys.values()], isFound)),
     ...caveats.map((caveat) => el("p", { class: "caveat" }, caveat)),
@@ -55,7 +60,8 @@ function sentence(why, all, isFound) {
   const error = errorOf(why);
   const middle = median(all.map(errorOf));
   const moved = (why.exact_rank ?? BEYOND) - (why.rank ?? BEYOND);
-  const itself = Math.abs(error) < SAME ? "Codes rate it as the vectors do" : `Codes ${rates(error)} it by ${size(error)}`;
+  const itself =
+    Math.abs(error) < SAME ? "Codes rate it as the vectors do" : `Codes ${rates(error)} it by ${size(error)}`;
   if (moved === 0) return `${itself}; its rank is ${place(why.rank)} by both.`;
   const isExpected = Math.sign(error - middle) === Math.sign(moved);
   const path = `it ${moved > 0 ? "rises" : "falls"} from ${place(why.exact_rank)} to ${place(why.rank)}`;
