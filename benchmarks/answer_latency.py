@@ -36,8 +36,11 @@ def main() -> None:
     asked.add_argument("--encoders", default="", help="name=FOLDER,...; the artefact's own is timed too")
     given = asked.parse_args()
     folders = dict(pair.split("=", 1) for pair in given.encoders.split(",") if pair)
-    queries = list(Dataset.open(given.queries_of).split(given.split).queries.texts[:MOST])
-    searchers = {"the artefact's own": limbeck.open(given.index, threads=1)} | {
+    queries = list(Dataset.open(given.queries_of).split(given.split)[0].texts[:MOST])
+    searchers = {"the artefact's own": limbeck.open(given.index, threads=1)}
+    if searchers["the artefact's own"].encoder is None:  # made from vectors
+        searchers = {}
+    searchers |= {
         name: limbeck.open(given.index, encoder=folder, threads=1) for name, folder in folders.items()
     }
     found = {name: [] for name in searchers}
