@@ -12,7 +12,6 @@ import numpy as np
 
 from limbeck.errors import ConfigError
 from limbeck.index.compressed import CodeIndex, probed_lists
-from limbeck.index.fast_scan import FastScanIndex
 from limbeck.index.flat import Flat
 from limbeck.index.sums import SumIndex
 from limbeck.index.two_stage import TwoStageIndex
@@ -46,7 +45,7 @@ def explained(index: Any, query: Floats, rows: Rows, *, effort: float | None = N
         return _of_sums(index, query, rows)
     if isinstance(index, TwoStageIndex):
         return _of_two_stages(index, query, rows, effort=effort)
-    if isinstance(index, (CodeIndex, FastScanIndex)):
+    if isinstance(index, CodeIndex):
         return _of_codes(index, query, rows, effort=effort)
     raise ConfigError(
         f"cannot explain scores of an index of type {type(index).__name__}; can explain codes, sums, two stages, flat."
@@ -85,9 +84,7 @@ def _of_two_stages(
     ]
 
 
-def _of_codes(
-    index: CodeIndex | FastScanIndex, query: Floats, rows: Rows, *, effort: float | None
-) -> list[Explained]:
+def _of_codes(index: CodeIndex, query: Floats, rows: Rows, *, effort: float | None) -> list[Explained]:
     quantiser: ProductQuantiser = index.quantiser
     mapped = query if index.query_map is None else query @ index.query_map.T
     codes = index.codes
@@ -110,7 +107,7 @@ def _of_codes(
     ]
 
 
-def list_places(index: CodeIndex | FastScanIndex, query: Floats) -> Rows:
+def list_places(index: CodeIndex, query: Floats) -> Rows:
     """[L] from 1: the place of each list in the order in which a search visits them. query [d]"""
     quantiser = index.quantiser
     assert quantiser.routing is not None

@@ -29,7 +29,8 @@ class Generation:
         inside = self.searcher.documents.path.parent
         self.name = inside.name
         kept = inside / FOLDER
-        self.kept = KeptVectors.open(kept, metric=self.metric) if kept.is_dir() else None
+        rows, dim = len(self.searcher), self.searcher.index.dim
+        self.kept = KeptVectors.open(kept, metric=self.metric, rows=rows, dim=dim) if kept.is_dir() else None
 
     @property
     def metric(self) -> Metric:

@@ -106,6 +106,7 @@ class Server(uvicorn.Server):
 
 def serve(app: App, state: State, *, host: str, port: int, limits: Limits) -> None:
     """Answer until a signal comes, then finish what was begun."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients get wrong is theirs to read
     config = uvicorn.Config(
         app,
         host=host,
