@@ -129,6 +129,7 @@ def endure(folder: Path, *, seconds: int) -> dict[str, Any]:
             requests += int(sum(statuses(load(folder, server.port, "texts", clients=32, seconds=5)).values()))
         grown = server.memory() - before
         crowd = load(folder, server.port, "texts", clients=512, seconds=seconds)
+        time.sleep(2)  # the crowd has gone, and what it had asked is answered
         reloads = reload_under_load(folder, server, seconds=seconds)
         code = server.stop()
     return {

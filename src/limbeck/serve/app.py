@@ -24,7 +24,7 @@ from limbeck.serve.changes import Applier
 from limbeck.serve.guard import LOCAL, App, Guard, Turnstile
 from limbeck.serve.limits import MOST_DIMENSIONS, Limits
 from limbeck.serve.metrics import Metrics
-from limbeck.serve.refusals import Refused, refused
+from limbeck.serve.refusals import BUSY, Refused, refused
 from limbeck.serve.service import Service
 from limbeck.version import __version__
 
@@ -130,12 +130,12 @@ def _add_watching(app: FastAPI, state: State) -> None:
     @app.get("/index", response_model=None, responses=_responses(schema.About, 200))
     async def index(request: Request) -> Response:
         """What is served."""
-        return await _answered(state, request, "/index", service.about)
+        return await _answered(state, request, "/index", service.about, waits=False)
 
     @app.post("/reload", response_model=None, responses=_responses(schema.About, 200))
     async def reload(request: Request) -> Response:
         """Look for a new generation now, instead of within a second."""
-        return await _answered(state, request, "/reload", service.reloaded)
+        return await _answered(state, request, "/reload", service.reloaded, waits=False)
 
     @app.get("/healthz", response_model=None)
     async def healthz() -> Response:
@@ -190,17 +190,29 @@ def _add_post(
 
 
 async def _answered(
-    state: State, request: Request, path: str, work: Callable[[], Any], *, status: int = 200
+    state: State,
+    request: Request,
+    path: str,
+    work: Callable[[], Any],
+    *,
+    status: int = 200,
+    waits: bool = True,
 ) -> Response:
-    """The result of the work, done in a thread, as JSON; or a refusal. Counted either way."""
+    """The result of the work, done in a thread, as JSON; or a refusal. Counted either way.
+
+    waits   among the searches, and is refused where too many wait; what an operator asks is done at once
+    """
     begun = time.perf_counter()
     headers = None
     try:
-        content = await state.turnstile.run(lambda: to_json(work()))
+        run = state.turnstile.run if waits else asyncio.to_thread
+        content = await run(lambda: to_json(work()))
     except Exception as error:
         failure = refused(error)
         if failure.status == 500:
             log.exception("%s %s failed", request.method, path)
+        if failure.code == BUSY:
+            await asyncio.sleep(state.turnstile.refusal_seconds)
         content, status, headers = failure.body, failure.status, failure.headers
     state.metrics.answered(path, status, time.perf_counter() - begun)
     return _response(content, status, headers)

@@ -140,6 +140,7 @@ class Turnstile:
     def __init__(self, limits: Limits) -> None:
         self.most = limits.threads + limits.queue
         self.seconds = limits.request_seconds
+        self.refusal_seconds = limits.refusal_seconds
         self.inside = 0
         self._threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="search")
 

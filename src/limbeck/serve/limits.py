@@ -26,6 +26,9 @@ class Limits:
     request_seconds: float = 10.0  # from the last byte of a request to its answer
     threads: int = 2  # requests that are searched at once
     queue: int = 64  # requests that wait for a thread; more get 503
+    refusal_seconds: float = (
+        0.5  # before a 503: clients that ask again at once would take the time of those who wait
+    )
     connections: int = 1_024  # open at once; more get 503
     drain_seconds: float = 10.0  # that answers have, once the server was asked to stop
     keep_alive_seconds: float = 30.0  # that a connection may idle

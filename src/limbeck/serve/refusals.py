@@ -10,6 +10,8 @@ from pydantic_core import to_json
 
 from limbeck.errors import ArtefactError, ConfigError, LimbeckError, StorageError
 
+BUSY = "busy"
+
 
 class Refused(Exception):
     """A request that is answered with a status of its own."""
@@ -36,7 +38,7 @@ class Refused(Exception):
 
 def busy(message: str) -> Refused:
     """503: come again in a second."""
-    return Refused(503, "busy", message, headers={"Retry-After": "1"})
+    return Refused(503, BUSY, message, headers={"Retry-After": "1"})
 
 
 def refused(error: Exception) -> Refused:
