@@ -91,7 +91,8 @@ class Searcher:
         if encoder is not None:
             _check_encoder(encoder, manifest, index.dim)
         part = LexicalPart.open(generation, documents=len(index))
-        return cls(index, DocumentStore(generation / FILE), manifest, encoder, lexical_part=part)
+        documents = DocumentStore(generation / FILE, rows=len(index))
+        return cls(index, documents, manifest, encoder, lexical_part=part)
 
     def search(
         self,

@@ -133,6 +133,18 @@ def test_rounded_search_keeps_masks_and_finds_every_row(vectors, queries, lists,
     assert (some.scores[:, :-1] >= some.scores[:, 1:]).all()
 
 
+@pytest.mark.parametrize(("lists", "rescore"), list(product([None, 7], [None, 20])))
+def test_a_query_of_zeros_finds_the_first_rows_with_scores_of_zero(vectors, queries, lists, rescore):
+    index = FastScanIndex(*built(vectors, lists=lists), rescore=rescore)
+    asked = Reps.single(np.stack([queries[0], np.zeros(16, np.float32)]))
+    allowed = np.arange(len(vectors)) % 3 == 1
+    for mask, first in ((None, [0, 1, 2, 3]), (allowed, [1, 4, 7, 10])):
+        hits = index.search(asked, 4, allowed=mask)
+        assert hits.ids[1].tolist() == first
+        assert not hits.scores[1].any()
+        np.testing.assert_array_equal(hits.ids[0], index.search(asked, 4, effort=1.0, allowed=mask).ids[0])
+
+
 @pytest.mark.parametrize("lists", [None, 7])
 def test_codes_come_out_of_the_blocks_as_they_went_in(vectors, lists):
     quantiser, codes = built(vectors, lists=lists)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from limbeck.errors import DataError
 from limbeck.types import Floats, Rows
 
 _log = logging.getLogger(__name__)
+LARGEST_GRADE = 2**24  # whole numbers up to it are exact in float32
 _HINT = (
     "\n\nHint: BEIR lines are `query-id <tab> corpus-id <tab> score`, TREC lines are `qid 0 docid grade`; "
     "nothing is quoted."
@@ -223,7 +223,7 @@ def _number(text: str) -> float | None:
 
 def _grade(text: str, where: str) -> int:
     number = _number(text)
-    if number is None or not math.isfinite(number):
+    if number is None or not abs(number) <= LARGEST_GRADE:
         raise DataError(f"{where}: expected a grade such as 1, found {shown(text)}.{_HINT}")
     if number != int(number):
         raise DataError(

@@ -20,6 +20,7 @@ from limbeck.errors import DataError
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
+MOST_NESTED = 100  # brackets; writing a value needs a level of Python's stack for each, as reading it does
 BOM = b"\xef\xbb\xbf"
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -108,9 +109,22 @@ def parsed_json(raw: bytes, *, where: str) -> Json:
         ) from None
     except ValueError as error:
         raise DataError(f"{where}: expected a JSON record, found {error}.") from None
+    if text.count("[") + text.count("{") > MOST_NESTED and depth(value) > MOST_NESTED:
+        raise DataError(
+            f"{where}: expected a JSON record, found brackets nested more than {MOST_NESTED} deep."
+        )
     if b"\\u" in raw:
         _check_escapes(value, where=where)
     return value
+
+
+def depth(value: Json) -> int:
+    """How many brackets deep a JSON value is nested; 0 without any. Level by level: nothing is too deep for it."""
+    levels, inside = 0, [value]
+    while inside := [one for one in inside if isinstance(one, (dict, list))]:
+        inside = [item for one in inside for item in (one.values() if isinstance(one, dict) else one)]
+        levels += 1
+    return levels
 
 
 def shown(text: object) -> str:

@@ -56,6 +56,8 @@ class Fingerprint:
     def from_json(cls, values: Mapping[str, Any]) -> Fingerprint:
         """The inverse of `to_json`; CorruptArtefact if fields are missing, unknown or of another type."""
         names = {f.name for f in fields(cls)}
+        if not isinstance(values, Mapping):
+            raise CorruptArtefact(f"an encoder fingerprint is a JSON object; found {values!r}.")
         if set(values) != names:
             raise CorruptArtefact(
                 f"an encoder fingerprint needs the fields {sorted(names)}, found {sorted(values)}.\n\n"

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders.fingerprint import Fingerprint
-from limbeck.encoders.saved import SETTINGS, TOKENIZER, check_files, read_settings, write_settings
+from limbeck.encoders.saved import (
+    SETTINGS,
+    TOKENIZER,
+    check_files,
+    open_tokenizer,
+    read_settings,
+    write_settings,
+)
 from limbeck.encoders.texts import check_texts, longest_first
 from limbeck.errors import ConfigError, CorruptArtefact
 from limbeck.types import Floats, Reps, Side
@@ -124,10 +131,11 @@ def _stack(encoded: Sequence[Encoding], name: str) -> NDArray[np.int64]:
 
 
 def _tokenizer(path: Path, settings: Settings) -> Tokenizer:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.enable_padding(**settings.padding)
+    tokenizer = open_tokenizer(path)
+    try:
+        tokenizer.enable_padding(**settings.padding)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CorruptArtefact(f"{path.with_name(SETTINGS)}: `padding` cannot be used: {error}.") from error
     if settings.fingerprint.max_length is None:
         tokenizer.no_truncation()
     return tokenizer
@@ -145,4 +153,7 @@ def _session(path: Path, threads: int | None) -> InferenceSession:
     # threads that wait sleep: spinning ones take the cores from faiss and from other callers
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors; they are raised as well
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common class
+        raise CorruptArtefact(f"{path}: no graph that can be run: {error}") from error

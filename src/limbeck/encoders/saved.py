@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limbeck.encoders.stored import read_json
 from limbeck.errors import CorruptArtefact, VersionMismatch
 from limbeck.storage.hashing import sha256_file
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
 FORMAT = 1
+SAMPLE = ["", "some \U0001f50d words, \u4e2d\u6587 and \x7f"]  # known and unknown to any tokenizer
 SETTINGS = "encoder.json"
 TOKENIZER = "tokenizer.json"
 ONNX, STATIC = "onnx", "static"  # kinds; folders from before there were two say nothing and are ONNX
@@ -49,3 +53,16 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
                 f"{path}: sha256 is {found}, {SETTINGS} says {expected}.\n\n"
                 "Hint: the file was damaged or replaced; copy the folder again, or make it again."
             )
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in a file, without padding, after it read a text. raises CorruptArtefact where it cannot"""
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer.no_padding()
+        tokenizer.encode_batch(SAMPLE)
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise CorruptArtefact(f"{path}: no tokenizer that can be used: {error}.") from error
+    return tokenizer

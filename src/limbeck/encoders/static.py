@@ -22,10 +22,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.encoders.fingerprint import Fingerprint
-from limbeck.encoders.saved import SETTINGS, STATIC, TOKENIZER, check_files, read_settings, write_settings
+from limbeck.encoders.saved import (
+    SAMPLE,
+    SETTINGS,
+    STATIC,
+    TOKENIZER,
+    check_files,
+    open_tokenizer,
+    read_settings,
+    write_settings,
+)
 from limbeck.encoders.texts import check_texts
 from limbeck.encoders.tokens import joined, vocabulary_size
 from limbeck.errors import ConfigError, CorruptArtefact
+from limbeck.quantisers.engine import is_bounded
 from limbeck.storage.hashing import sha256_file
 from limbeck.types import Floats, Reps, Side
 
@@ -143,8 +153,6 @@ class StaticEncoder:
 
         raises  CorruptArtefact if a file is missing or differs, VersionMismatch for another format
         """
-        from tokenizers import Tokenizer
-
         folder = Path(folder)
         settings = read_settings(folder)
         try:
@@ -158,8 +166,11 @@ class StaticEncoder:
         if missing:
             raise CorruptArtefact(f"{folder / SETTINGS}: names no hash of {missing[0]}.")
         check_files(folder, files)
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        tokenizer = open_tokenizer(folder / TOKENIZER)
         table, projection = _arrays(folder / TOKENS, dim=fingerprint.dim, least=vocabulary_size(tokenizer))
+        numbers, _ = joined(tokenizer.encode_batch_fast(SAMPLE))
+        if numbers.max(initial=0) >= len(table.scales):
+            raise CorruptArtefact(f"{folder / TOKENIZER}: makes tokens that the table does not hold.")
         return cls(table, tokenizer, fingerprint, space, projection)
 
     def save(self, folder: Path) -> None:
@@ -250,8 +261,10 @@ def _arrays(path: Path, *, dim: int, least: int) -> tuple[TokenTable, Floats | N
         arrays: dict[str, NDArray[Any]] = load(path.read_bytes())
         table = TokenTable(**{name: arrays[name] for name in ARRAYS})
         width = table.vectors.shape[1]
-    except (SafetensorError, KeyError, ValueError, IndexError) as error:
+    except (SafetensorError, KeyError, ValueError, IndexError, TypeError) as error:
         raise CorruptArtefact(f"{path} cannot be read: {error}") from error
+    if any(arrays[name].ndim == 0 for name in ARRAYS):
+        raise CorruptArtefact(f"{path}: holds single numbers in the place of arrays.")
     size, rank = len(table.scales), len(table.look)
     floats, whole = np.dtype(np.float32), np.dtype(np.int8)
     expected = {
@@ -271,6 +284,6 @@ def _arrays(path: Path, *, dim: int, least: int) -> tuple[TokenTable, Floats | N
             f"{path}: {wrong or 'all arrays'} do not fit {size} tokens, width {width} of {dim} and {rank} numbers of "
             f"a gate; there must be at least {least} tokens, as bytes with scales in float32."
         )
-    if not all(np.isfinite(arrays[name]).all() for name, (_, kind) in expected.items() if kind == floats):
-        raise CorruptArtefact(f"{path} holds NaN or infinite values.")
+    if not all(is_bounded(arrays[name]) for name, (_, kind) in expected.items() if kind == floats):
+        raise CorruptArtefact(f"{path} holds NaN, infinite or enormous values.")
     return table, arrays.get(PROJECTION)

@@ -62,7 +62,7 @@ class TokenLists:
 
 def vocabulary_size(tokenizer: Tokenizer) -> int:
     """The largest number of a token, and 1: numbers need not be without gaps."""
-    return 1 + max(tokenizer.get_vocab().values())
+    return 1 + max(tokenizer.get_vocab().values(), default=-1)
 
 
 def joined(encodings: Sequence[Encoding]) -> tuple[NDArray[np.int32], Rows]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, DataError, ShapeError
+from limbeck.quantisers.engine import MOST, is_bounded
 from limbeck.types import Floats, Reps
 
 LARGEST_K = 10_000  # hits a query; more is refused unless the index holds that many rows
@@ -30,11 +31,11 @@ def query_vectors(query: Reps, *, dim: int) -> Floats:
         )
     with np.errstate(over="ignore", invalid="ignore"):
         floats = np.ascontiguousarray(array, dtype=np.float32)
-        total = floats.sum(dtype=np.float64)
-    if not np.isfinite(total):  # one pass; the row is looked up only when there is one
-        bad = np.flatnonzero(~np.isfinite(floats).all(axis=1))
+    if not is_bounded(floats):  # the row is looked up only when there is one
+        bad = np.flatnonzero(~(np.abs(floats) <= MOST).all(axis=1))
         raise DataError(
-            f"query vector {bad[0]} contains NaN or Inf ({len(bad)} of {len(floats)} queries do)."
+            f"query vector {bad[0]} contains NaN or Inf, or numbers beyond {MOST:.0e} "
+            f"({len(bad)} of {len(floats)} queries do)."
         )
     return floats
 
@@ -77,8 +78,8 @@ def checked_map(query_map: Any, *, dim: int) -> Floats:
     floats = np.array(query_map, dtype=np.float32, order="C")
     if floats.shape != (dim, dim):
         raise ShapeError(f"`query_map` has shape {floats.shape}; must be [{dim}, {dim}].")
-    if not np.isfinite(floats).all():
-        raise DataError("`query_map` holds NaN or infinite values.")
+    if not is_bounded(floats):
+        raise DataError(f"`query_map` holds NaN or infinite values, or some beyond {MOST:.0e}.")
     return floats
 
 

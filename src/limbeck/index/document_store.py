@@ -6,10 +6,11 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from limbeck.data.lines import MOST_NESTED, depth, shown
 from limbeck.data.records import Document
-from limbeck.errors import CorruptArtefact
+from limbeck.errors import CorruptArtefact, DataError
 
 FILE = "documents.sqlite"
 Fact: TypeAlias = str | int | float
@@ -29,14 +30,25 @@ class DocumentStore:
     one connection, which SQLite guards itself (`sqlite3.threadsafety` is 3 in every build of CPython).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, rows: int | None = None) -> None:
+        """Rows: how many documents there must be. raises CorruptArtefact where there are others, or other tables"""
         self.path = path
         address = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         try:
             self._connection = sqlite3.connect(address, uri=True, check_same_thread=False)
-            self._connection.execute("SELECT 1 FROM documents LIMIT 1").fetchall()
         except sqlite3.Error as error:
             raise CorruptArtefact(f"{path}: cannot be opened: {error}.") from error
+        tables = dict(self.ask("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        if tables not in ({"documents": _SCHEMA}, {"documents": _SCHEMA, "facts": _FACTS}):
+            raise CorruptArtefact(
+                f"{path}: its tables {sorted(map(str, tables))} are not those of documents."
+            )
+        ((first, last),) = self.ask("SELECT MIN(row), MAX(row) FROM documents")
+        if rows is not None and (first, last) != ((0, rows - 1) if rows else (None, None)):
+            raise CorruptArtefact(
+                f"{path}: holds documents {first} to {last}; the index holds 0 to {rows - 1}."
+            )
+        self._rows = 0 if last is None else int(last) + 1
 
     @classmethod
     def write(cls, path: Path, documents: Iterable[Document]) -> None:
@@ -64,10 +76,8 @@ class DocumentStore:
             part = wanted[start : start + _AT_ONCE]
             marks = ",".join("?" * len(part))
             sql = f"SELECT row, id, title, text, metadata FROM documents WHERE row IN ({marks})"
-            for row, identifier, title, text, metadata in self._connection.execute(sql, part):
-                found[row] = Document(
-                    identifier, title, text, {} if metadata == "{}" else json.loads(metadata)
-                )
+            for row, *fields in self.ask(sql, part):
+                found[row] = self._document(*fields)
         missing = [row for row in wanted if row not in found]
         if missing:
             raise CorruptArtefact(
@@ -81,26 +91,53 @@ class DocumentStore:
         for start in range(0, len(ids), _AT_ONCE):
             part = list(ids[start : start + _AT_ONCE])
             sql = f"SELECT id, row FROM documents WHERE id IN ({','.join('?' * len(part))})"
-            found.update(self._connection.execute(sql, part).fetchall())
+            found.update(self.ask(sql, part))
+        if not all(type(row) is int and 0 <= row < self._rows for row in found.values()):
+            raise CorruptArtefact(f"{self.path}: names rows that are not below {self._rows}.")
         return found
 
-    def ask(self, sql: str, values: Sequence[Fact] = ()) -> sqlite3.Cursor:
-        """A query over the tables `documents` and `facts`, for `limbeck.index.filters`."""
-        return self._connection.execute(sql, values)
+    def ask(self, sql: str, values: Sequence[Fact] = ()) -> list[Any]:
+        """All rows of a query over the tables `documents` and `facts`. raises CorruptArtefact where they are damaged"""
+        return list(self._asked(sql, values))
+
+    def _asked(self, sql: str, values: Sequence[Fact] = ()) -> Iterator[Any]:
+        try:
+            yield from self._connection.execute(sql, values)
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise DataError(f"SQLite cannot hold one of the values {shown(values)}: {error}.") from error
+        except sqlite3.DatabaseError as error:
+            raise CorruptArtefact(f"{self.path}: cannot be read: {error}.") from error
+
+    def _document(self, identifier: object, title: object, text: object, metadata: object) -> Document:
+        try:
+            told = {} if metadata == "{}" else json.loads(metadata)  # type: ignore[arg-type]
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CorruptArtefact(
+                f"{self.path}: metadata of {shown(identifier)} cannot be read: {error}."
+            ) from error
+        if not (isinstance(identifier, str) and isinstance(title, str) and isinstance(text, str)):
+            raise CorruptArtefact(f"{self.path}: id, title and text of {shown(identifier)} must be texts.")
+        if not isinstance(told, dict) or depth(told) > MOST_NESTED:
+            raise CorruptArtefact(
+                f"{self.path}: metadata of {shown(identifier)} must be an object, at most {MOST_NESTED} brackets deep."
+            )
+        return Document(identifier, title, text, told)
 
     def all(self) -> Iterator[Document]:
         """Every document in row order, read as they are asked for."""
         sql = "SELECT id, title, text, metadata FROM documents ORDER BY row"
-        for identifier, title, text, metadata in self._connection.execute(sql):
-            yield Document(identifier, title, text, json.loads(metadata))
+        for fields in self._asked(sql):
+            yield self._document(*fields)
 
     def ids(self) -> Iterator[str]:
         """All ids in row order."""
-        for (identifier,) in self._connection.execute("SELECT id FROM documents ORDER BY row"):
+        for (identifier,) in self._asked("SELECT id FROM documents ORDER BY row"):
+            if not isinstance(identifier, str):
+                raise CorruptArtefact(f"{self.path}: ids must be texts, found {shown(identifier)}.")
             yield identifier
 
     def __len__(self) -> int:
-        return int(self._connection.execute("SELECT COUNT(*) FROM documents").fetchone()[0])
+        return int(self.ask("SELECT COUNT(*) FROM documents")[0][0])
 
     def close(self) -> None:
         """Let go of the file."""

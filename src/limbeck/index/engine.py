@@ -11,9 +11,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.errors import ConfigError, CorruptArtefact
+from limbeck.errors import ConfigError, CorruptArtefact, LimbeckError
 from limbeck.index.arguments import checked_effort
 from limbeck.index.asking import Asked, asked, in_blocks
+from limbeck.index.engine_checks import refuse_unsound
 from limbeck.index.engine_search import (
     Parameters,
     exhaustive,
@@ -106,8 +107,13 @@ class EngineIndex:
         chosen = selector(mask)
 
         def rank(block: Floats, depth: int, chosen: Any = None) -> tuple[Floats, Rows]:
-            scores, rows = ranked(index, block, depth, hits=k, effort=effort, chosen=chosen, kept=self._asked)
-            return self._higher_is_better(scores, rows), rows
+            try:
+                scores, rows = ranked(
+                    index, block, depth, hits=k, effort=effort, chosen=chosen, kept=self._asked
+                )
+            except RuntimeError as error:
+                raise CorruptArtefact(f"faiss cannot search this index: {error}") from error
+            return self._checked(self._higher_is_better(scores, rows), rows), rows
 
         def fetch(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
             if mask is None or restricts:
@@ -115,6 +121,16 @@ class EngineIndex:
             return only_allowed(rank, queries[numbers], depth, allowed=mask)
 
         return best_hits(fetch, queries=len(queries), k=k, size=request.size)
+
+    def _checked(self, scores: Floats, rows: Rows) -> Floats:
+        """Scores as they are. raises CorruptArtefact for what no whole index finds: other rows, or NaN"""
+        if rows.size and (
+            rows.max() >= len(self) or np.isnan(scores).any() or scores.max() == np.float32(np.inf)
+        ):
+            raise CorruptArtefact(
+                "the engine found rows that are not there, or scores that are no numbers: its file is damaged."
+            )
+        return scores
 
     def _higher_is_better(self, scores: Floats, rows: Rows) -> Floats:
         if not self._rises:
@@ -150,11 +166,18 @@ class EngineIndex:
             metric, effort, expected = (
                 settings[name] for name in ("metric", "default_effort", "index_sha256")
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CorruptArtefact(f"{folder} holds no engine that can be read: {error}") from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CorruptArtefact(
+                f"{folder / SETTINGS}: holds no engine that can be read: {error}"
+            ) from error
         if hashlib.sha256(data).hexdigest() != expected:
             raise CorruptArtefact(f"{folder / FILE}: checksum mismatch; it is damaged or from another save.")
-        return cls(read_faiss(data), metric=metric, default_effort=effort, threads=threads)
+        try:
+            index = read_faiss(data)
+            refuse_unsound(index)
+            return cls(index, metric=metric, default_effort=effort, threads=threads)
+        except (LimbeckError, RuntimeError) as error:
+            raise CorruptArtefact(f"{folder}: {error}") from error
 
 
 def _rises_with_similarity(index: Any) -> bool:

@@ -86,11 +86,25 @@ class FastScanIndex(CodeIndex):
             if mask is None or self.quantiser.base is not None
             else self._some(turned, np.flatnonzero(mask))
         )
+        zero = (turned == 0).all(axis=1)
+        if self.quantiser.metric == "ip" and zero.any():
+            fetch = self._of_zeros(fetch, zero, mask)
         if self._by_row is None:
             return fetch
         return self._rescored(
             fetch, turned, self._by_row, size=len(self) if mask is None else int(mask.sum())
         )
+
+    def _of_zeros(self, fetch: Fetch, zero: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> Fetch:
+        """With the first rows, and scores of 0, for queries that are 0: faiss divides by their largest table entry."""
+        allowed = np.arange(len(self)) if mask is None else np.flatnonzero(mask)
+
+        def filled(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
+            scores, rows = fetch(numbers, depth)
+            scores[zero[numbers]], rows[zero[numbers]] = 0, allowed[:depth]
+            return scores, rows
+
+        return filled
 
     def _some(self, turned: Floats, members: Rows) -> Fetch:
         """A scan over a copy of these rows: faiss's full fast scan takes no selection."""

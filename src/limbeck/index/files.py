@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from limbeck.quantisers.faiss_io import faiss_bytes, from_faiss, read_faiss, sam
 from limbeck.quantisers.product import ProductQuantiser
 from limbeck.storage import durable
 from limbeck.types import Codes, Floats
+
+_BAD_NPY = (  # what numpy raises for headers of files that are no arrays
+    *(ValueError, OSError, EOFError, TypeError, OverflowError, LookupError, SyntaxError, MemoryError),
+    *(AttributeError, RuntimeError, tokenize.TokenError),
+)
 
 
 def save_index(folder: Path, quantiser: ProductQuantiser, plain: Any, *, query_map: Floats | None) -> None:
@@ -47,7 +53,12 @@ def load_index(folder: Path) -> tuple[ProductQuantiser, Codes, Floats | None]:
         raise CorruptArtefact(
             f"{folder / 'index.faiss'}: checksum mismatch; it is damaged or from another save."
         )
-    found, codes, _ = from_faiss(read_faiss(data))
+    try:
+        found, codes, rows = from_faiss(read_faiss(data))
+    except LimbeckError as error:
+        raise CorruptArtefact(f"{folder / 'index.faiss'} cannot be used: {error}") from error
+    if not np.array_equal(rows, np.arange(len(rows))):
+        raise CorruptArtefact(f"{folder / 'index.faiss'}: its ids are not the rows 0, 1, 2 ...")
     if not (same(found.score_codewords, quantiser.score_codewords) and same(found.base, quantiser.base)):
         raise CorruptArtefact(f"{folder}: index.faiss and quantiser.safetensors hold different codewords.")
     return quantiser, codes, codebook.query_map
@@ -65,10 +76,22 @@ def load_array(path: Path, *, sha256: str) -> NDArray[Any]:
     """The array in an `.npy` file, left there: memory-mapped. CorruptArtefact unless its bytes have this sha256."""
     if hashlib.sha256(bytes_of(path)).hexdigest() != sha256:
         raise CorruptArtefact(f"{path}: checksum mismatch; it is damaged or from another save.")
+    return mapped_array(path)
+
+
+def mapped_array(path: Path) -> NDArray[Any]:
+    """The array in an `.npy` file, left there: memory-mapped. CorruptArtefact where it holds none.
+
+    Without rows it may be: an index whose documents were all deleted.
+    """
     try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError) as error:
-        raise CorruptArtefact(f"{path} holds no plain array: {error}") from error
+        array = np.lib.format.open_memmap(path, mode="r")
+    except _BAD_NPY as error:
+        found = str(error).split("\n", 1)[0] or type(error).__name__
+        raise CorruptArtefact(f"{path} holds no plain array: {found}") from error
+    if array.ndim == 0 or 0 in array.shape[1:]:
+        raise CorruptArtefact(f"{path} holds an array of shape {array.shape}.")
+    return array
 
 
 def bytes_of(path: Path) -> bytes:
@@ -77,3 +100,5 @@ def bytes_of(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise CorruptArtefact(f"{path} is missing.") from None
+    except OSError as error:
+        raise CorruptArtefact(f"{path} cannot be read: {error.strerror}.") from error

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.errors import ConfigError
+from limbeck.data.lines import shown
+from limbeck.errors import ConfigError, CorruptArtefact
 from limbeck.index.document_store import DocumentStore, Fact
+from limbeck.types import Rows
 
 MOST_LISTED = 100  # values of a field that are named one by one
 
@@ -60,9 +64,9 @@ def allowed_by(store: DocumentStore, where: Where, *, size: int) -> NDArray[np.b
     mask = np.ones(size, dtype=np.bool_)
     for field, condition in where.items():
         sql, values = _condition(field, condition)
-        found = store.ask(f"SELECT row FROM facts WHERE field = ? AND {sql}", [field, *values]).fetchall()
+        found = store.ask(f"SELECT row FROM facts WHERE field = ? AND {sql}", [field, *values])
         holds = np.zeros(size, dtype=np.bool_)
-        holds[np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))] = True
+        holds[_rows(found, size=size, path=store.path)] = True
         mask &= holds
     return mask
 
@@ -72,7 +76,9 @@ def metadata_fields(store: DocumentStore) -> list[MetadataField]:
     fields = []
     for name, documents, distinct in store.ask(
         "SELECT field, COUNT(DISTINCT row), COUNT(DISTINCT value) FROM facts GROUP BY field ORDER BY field"
-    ).fetchall():
+    ):
+        if not isinstance(name, str):
+            raise CorruptArtefact(f"{store.path}: names of fields must be texts, found {shown(name)}.")
         listed = None
         if distinct <= MOST_LISTED:
             listed = {
@@ -85,8 +91,25 @@ def metadata_fields(store: DocumentStore) -> list[MetadataField]:
         ((least, most),) = store.ask(
             "SELECT MIN(value), MAX(value) FROM facts WHERE field = ? AND typeof(value) != 'text'", [name]
         )
+        if not isinstance(least, (int, float, NoneType)) or not isinstance(most, (int, float, NoneType)):
+            raise CorruptArtefact(
+                f"{store.path}: values of {shown(name)} must be texts and numbers, found {shown(most)}."
+            )
         fields.append(MetadataField(name, documents, listed, least, most))
     return fields
+
+
+def _rows(found: list[tuple[object]], *, size: int, path: Path) -> Rows:
+    """[n]. raises CorruptArtefact unless they are rows of documents"""
+    try:
+        rows = np.array([row for (row,) in found], dtype=np.int64)
+    except (ValueError, TypeError):
+        raise CorruptArtefact(f"{path}: a fact is of no row.") from None
+    if rows.min(initial=0) < 0 or rows.max(initial=-1) >= size:
+        raise CorruptArtefact(
+            f"{path}: facts are of rows {rows.min()} to {rows.max()}; there are {size} documents."
+        )
+    return rows
 
 
 def _condition(field: str, condition: Fact | OneOf | Between) -> tuple[str, list[Fact]]:

@@ -9,9 +9,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.errors import ConfigError, CorruptArtefact, ShapeError
+from limbeck.errors import ConfigError, CorruptArtefact, LimbeckError, ShapeError
 from limbeck.index.arguments import query_vectors
 from limbeck.index.asking import asked, in_blocks
+from limbeck.index.files import mapped_array
 from limbeck.index.ties import best_hits, in_order
 from limbeck.quantisers.engine import finite_floats
 from limbeck.quantisers.faiss_scan import faiss_threads, nearest_rows
@@ -112,10 +113,9 @@ class Flat:
         """The index saved in the folder, its vectors mapped from disk."""
         try:
             metric = json.loads((folder / "flat.json").read_bytes())["metric"]
-            vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            return cls(mapped_array(folder / "vectors.npy"), metric=metric, threads=threads)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, LimbeckError) as error:
             raise CorruptArtefact(f"{folder} holds no exact index that can be read: {error}") from error
-        return cls(vectors, metric=metric, threads=threads)
 
     def _search_block(self, queries: Floats, k: int, *, size: int, mask: NDArray[np.bool_] | None) -> Hits:
         tolerance = self._tolerance(queries)
@@ -175,7 +175,7 @@ class Flat:
             block = finite_floats(
                 self._vectors[start : start + self._block_rows], name="vectors", first=start
             )
-            largest = max(largest, float(np.sqrt(np.einsum("nd,nd->n", block, block).max())))
+            largest = max(largest, float(np.sqrt(np.einsum("nd,nd->n", block, block).max(initial=0))))
         return largest
 
 

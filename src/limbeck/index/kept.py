@@ -28,6 +28,7 @@ FOLDER, VECTORS, SCALES = "kept_vectors", "vectors.npy", "scales.npy"
 Precision: TypeAlias = Literal["float16", "int8"]
 LARGEST = 127
 HALF = float(np.finfo(np.float16).max)
+SIGN, INFINITE = np.uint16(0x8000), 0x7C00  # of a float16's bits; NaN and infinity are not below the second
 BLOCK_ROWS = 16_384  # made floats at once
 BUDGET_ROWS = 64  # candidates looked at between two looks at the clock
 
@@ -41,9 +42,9 @@ class KeptVectors:
                 f"kept vectors are {vectors.dtype} {vectors.shape}; must be float16 or int8 [N, d]."
             )
         if (scales is None) != (vectors.dtype == np.float16) or (
-            scales is not None and scales.shape != vectors.shape[:1]
+            scales is not None and (scales.shape != vectors.shape[:1] or scales.dtype != np.float32)
         ):
-            raise ShapeError("kept vectors of int8 need a scale each, those of float16 none.")
+            raise ShapeError("kept vectors of int8 need a scale each, float32 [N], those of float16 none.")
         self.metric: Metric = metric
         self._vectors, self._scales = vectors, scales
 
@@ -140,7 +141,7 @@ class KeptVectors:
             kept = cls(vectors, scales, metric=metric)
         except (CorruptArtefact, ShapeError) as error:
             raise CorruptArtefact(f"{folder} holds no kept vectors that can be read: {error}") from error
-        if (len(kept), kept.dim) != (rows or len(kept), dim or kept.dim):
+        if rows not in (None, len(kept)) or dim not in (None, kept.dim):
             raise CorruptArtefact(
                 f"{folder} holds {len(kept)} vectors of width {kept.dim}; the index holds {rows} of {dim}."
             )
@@ -148,10 +149,21 @@ class KeptVectors:
         return kept
 
     def _refuse_unbounded(self, folder: Path) -> None:
-        numbers = self._vectors if self._scales is None else self._scales
-        for start in range(0, len(numbers), BLOCK_ROWS):
-            if not is_bounded(numbers[start : start + BLOCK_ROWS]):
-                raise CorruptArtefact(f"{folder} holds NaN, infinite or enormous values.")
+        if self._scales is not None:
+            is_good = is_bounded(self._scales)
+        else:
+            is_good = all((bits & ~SIGN).max(initial=0) < INFINITE for bits in self._bits())
+        if not is_good:
+            raise CorruptArtefact(f"{folder} holds NaN, infinite or enormous values.")
+
+    def _bits(self) -> Iterator[NDArray[np.uint16]]:
+        """Half precision as it lies in the file, in blocks: read, for what is mapped counts as the process's memory."""
+        numbers = self._vectors
+        assert isinstance(numbers, np.memmap)
+        with Path(str(numbers.filename)).open("rb") as stream:
+            stream.seek(numbers.offset)
+            while block := stream.read(2 * BLOCK_ROWS * self.dim):
+                yield np.frombuffer(block, np.uint16, count=len(block) // 2)
 
 
 def _best_places(scores: Floats, k: int) -> Rows:

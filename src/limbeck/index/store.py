@@ -34,6 +34,7 @@ CURRENT = "CURRENT"
 GENERATION = "gen-"
 TEMPORARY = ".tmp-"
 LARGEST_MANIFEST = 64 * 2**20  # bytes
+LONGEST_NAME = 255  # bytes; Linux allows no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ def _read_pointer(folder: Path) -> tuple[str, str]:
         fields = json.loads(data)
         version, name, digest = fields["format_version"], fields["generation"], fields["manifest_sha256"]
         whole = isinstance(name, str) and data == _pointer(name, digest, version)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if not whole:
         raise CorruptArtefact(f"{path} is damaged: {data[:80]!r}; must name a generation and its sha256.")
@@ -192,7 +193,7 @@ def _read_pointer(folder: Path) -> tuple[str, str]:
 
 
 def _check_version(version: Any, path: Path, *, written_by: str = "another version of Limbeck") -> None:
-    if isinstance(version, int) and OLDEST_READABLE <= version <= FORMAT_VERSION:
+    if type(version) is int and OLDEST_READABLE <= version <= FORMAT_VERSION:
         return
     advice = (
         "upgrade Limbeck"
@@ -210,14 +211,26 @@ def _parse_manifest(data: bytes, path: Path) -> Manifest:
         fields = json.loads(data)
         _check_version(fields["format_version"], path, written_by=f"Limbeck {fields['written_by']}")
         files = {name: FileEntry(int(e["size"]), str(e["sha256"])) for name, e in fields["files"].items()}
-        outside = [
-            name for name in files if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
-        ]
+        outside = [name for name in files if not _is_inside(name)]
         if outside:
             raise CorruptArtefact(f"{path} names files outside of the artefact: {outside[:3]}.")
-        return Manifest(fields["format_version"], fields["written_by"], files, fields["content"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        content: Mapping[str, Any] = {**fields["content"]}
+        return Manifest(fields["format_version"], str(fields["written_by"]), files, content)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CorruptArtefact(f"{path} is no manifest: {error}.") from error
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name stays inside of the artefact and can be a file's: no steps out of it, no NUL, not too long."""
+    parts = PurePosixPath(name).parts
+    return (
+        bool(parts)
+        and not PurePosixPath(name).is_absolute()
+        and ".." not in parts
+        and "\0" not in name
+        and all(len(part.encode()) <= LONGEST_NAME for part in parts)
+        and len(name) <= LONGEST_NAME
+    )
 
 
 def _problems(generation: Path, manifest: Manifest, *, hashes: bool) -> Iterator[str]:

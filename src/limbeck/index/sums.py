@@ -9,11 +9,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.errors import CorruptArtefact, LimbeckError
+from limbeck.errors import CorruptArtefact, DataError, LimbeckError
 from limbeck.index.arguments import checked_map
 from limbeck.index.asking import asked, in_blocks
 from limbeck.index.files import bytes_of, load_array, save_array
 from limbeck.index.ties import best_hits
+from limbeck.quantisers.codebook_file import checked_arrays, checked_settings
 from limbeck.quantisers.faiss_tables import TableScan
 from limbeck.quantisers.sums import SumQuantiser
 from limbeck.storage import durable
@@ -119,7 +120,7 @@ class SumIndex:
         try:
             quantiser = SumQuantiser(**settings).with_parts(parts)
             return cls(quantiser, Codes(codes), query_map=moved, threads=threads)
-        except LimbeckError as error:
+        except (LimbeckError, ValueError, TypeError) as error:
             raise CorruptArtefact(f"{folder}: its files do not fit together: {error}") from error
 
 
@@ -130,10 +131,18 @@ def _described(path: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, ND
 
     raw = bytes_of(path)
     try:
-        arrays = load(raw)
+        arrays = checked_arrays(load(raw))
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
         described = json.loads(header["__metadata__"][DESCRIPTION])
-        settings = {name: described["settings"][name] for name in SETTINGS}
+        settings = checked_settings(dict(described["settings"]), SETTINGS)
         return settings, {name: described["sha256"][name] for name in (CODES, CODER)}, arrays
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        DataError,
+    ) as error:
         raise CorruptArtefact(f"{path} cannot be read: {error}") from error

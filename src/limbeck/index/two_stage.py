@@ -164,8 +164,8 @@ class TwoStageIndex:
         fetch = self.first.fetcher(turned, share=request.effort, mask=request.mask)
 
         def again(numbers: Rows, depth: int) -> tuple[Floats, Rows]:
-            candidates = max(depth, math.ceil(self.factor * request.k))
-            scores, rows = fetch(numbers, min(request.size, candidates))
+            wanted = math.ceil(min(request.size, self.factor * request.k))
+            scores, rows = fetch(numbers, min(request.size, max(depth, wanted)))
             scores = scores + self._second_scores(those(turned, numbers), rows)
             order = (-scores).argsort(axis=1)[:, :depth]
             if len(order) == 1:
@@ -224,7 +224,7 @@ class TwoStageIndex:
             )
         except CorruptArtefact:
             raise
-        except (LimbeckError, KeyError) as error:
+        except (LimbeckError, KeyError, ValueError, TypeError) as error:
             raise CorruptArtefact(f"{folder}: its files do not fit together: {error}") from error
 
 

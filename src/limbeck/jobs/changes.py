@@ -102,7 +102,12 @@ def _publish(folder: Path, searcher: Searcher, changes: Sequence[Change]) -> App
         if (before / QUERY_ENCODER).is_dir():
             shutil.copytree(before / QUERY_ENCODER, inside / QUERY_ENCODER)
         if (before / KEPT).is_dir():
-            kept = KeptVectors.open(before / KEPT, metric=index.metric if hasattr(index, "metric") else "ip")
+            kept = KeptVectors.open(
+                before / KEPT,
+                metric=index.metric if hasattr(index, "metric") else "ip",
+                rows=len(searcher),
+                dim=index.dim,
+            )
             blocks = _kept_blocks(kept, np.flatnonzero(~gone), vectors)
             keep(inside / KEPT, blocks, rows=len(index), dim=kept.dim, precision=kept.precision)
         if searcher.lexical_part is not None:

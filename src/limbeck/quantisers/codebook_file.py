@@ -12,14 +12,16 @@ saved index is such a file, with the hash of its codes beside the settings.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from limbeck.errors import DataError, LimbeckError, VersionMismatch
+from limbeck.quantisers.engine import is_bounded
 from limbeck.quantisers.product import ProductQuantiser
 from limbeck.quantisers.sums import SumQuantiser
 from limbeck.storage import durable
@@ -31,6 +33,14 @@ AnyQuantiser: TypeAlias = ProductQuantiser | SumQuantiser
 KINDS: Mapping[str, tuple[type[ProductQuantiser] | type[SumQuantiser], tuple[str, ...]]] = {
     "product": (ProductQuantiser, ("code_bytes", "bits", "metric", "by_residual")),
     "sums": (SumQuantiser, ("code_bytes", "slices", "axes", "metric")),
+}
+SETTINGS: Mapping[str, tuple[type, ...]] = {  # what each may be
+    "code_bytes": (int,),
+    "bits": (int,),
+    "slices": (int, type(None)),
+    "axes": (int, type(None)),
+    "metric": (str,),
+    "by_residual": (bool,),
 }
 FIRST_KIND = "product"  # of files that do not say
 
@@ -84,11 +94,11 @@ def codebook_in(raw: bytes) -> Codebook:
     from safetensors.numpy import load
 
     try:
-        arrays = load(raw)
+        arrays = checked_arrays(load(raw))
         header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
         described = json.loads(header["__metadata__"][DESCRIPTION])
         kind, settings = str(described.get("kind", FIRST_KIND)), dict(described["settings"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"is no codebook of Limbeck: {type(error).__name__} {error}.\n\n"
             "Hint: `limbeck export INDEX codebook.safetensors` writes one; a faiss file goes to `limbeck import`."
@@ -98,13 +108,31 @@ def codebook_in(raw: bytes) -> Codebook:
     query_map = arrays.pop(QUERY_MAP, None)
     try:
         made, names = KINDS[kind]
-        quantiser = made(**{name: settings[name] for name in names}).with_parts(arrays)
+        quantiser = made(**checked_settings(settings, names)).with_parts(arrays)
         return Codebook(quantiser, _checked_map(query_map, quantiser.dim), described)
     except (LimbeckError, KeyError, ValueError, TypeError) as error:
         raise DataError(f"holds parts that do not fit together: {error}") from error
 
 
+def checked_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays as they are. raises DataError where one is of a type that no build writes"""
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" and array.dtype != np.int8:
+            raise DataError(f"`{name}` holds {array.dtype}; must be floats, or int8.")
+    return dict(arrays)
+
+
+def checked_settings(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The settings of these names. raises DataError where one is missing, or of a type that no build writes"""
+    for name in names:
+        if name not in settings or type(settings[name]) not in SETTINGS[name]:
+            raise DataError(
+                f"the setting `{name}` is {settings.get(name)!r}; must be {SETTINGS[name][0].__name__}."
+            )
+    return {name: settings[name] for name in names}
+
+
 def _checked_map(query_map: Floats | None, dim: int) -> Floats | None:
-    if query_map is not None and (query_map.shape != (dim, dim) or not np.isfinite(query_map).all()):
+    if query_map is not None and (query_map.shape != (dim, dim) or not is_bounded(query_map)):
         raise DataError(f"`query_map` is {query_map.shape}; must be [{dim}, {dim}] and finite.")
     return query_map

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 BLOCK_SCORES = 2**18  # 1 MB, which stays in a cache
 BLOCK_ROWS = 65_536  # rows that are copied, rotated or coded at once: 100 MB at 384 dimensions
+MOST = 1e15  # of a number's size: squares of larger ones and their sums leave float32
 POINTS_PER_CENTROID = 256  # k-means looks at no more (faiss ClusteringParameters.max_points_per_centroid)
 FEW_POINTS_PER_CENTROID = 39  # below it faiss warns on stderr; we log instead
 
@@ -32,16 +33,19 @@ def finite_floats(
         raise ShapeError(f"`{name}` has {array.shape[1]} dimensions; must be {dim}, as it was trained on.")
     with np.errstate(over="ignore", invalid="ignore"):  # 1e300 becomes inf, refused by the next lines
         floats = np.ascontiguousarray(array, dtype=np.float32)
-        total = floats.sum(dtype=np.float64)
-    if not np.isfinite(total):  # one pass; the row is looked up only when there is one
-        bad = np.flatnonzero(~np.isfinite(floats).all(axis=1))
-        if len(bad):
-            raise DataError(
-                f"`{name}` row {first + bad[0]} holds NaN or infinite values, one of {len(bad)} such rows; "
-                "faiss would store them and never find them again.\n\n"
-                f"Hint: look at `numpy.flatnonzero(~numpy.isfinite({name}).all(axis=1))`."
-            )
+    if not is_bounded(floats):  # the row is looked up only when there is one
+        bad = np.flatnonzero(~(np.abs(floats) <= MOST).all(axis=1))
+        raise DataError(
+            f"`{name}` row {first + bad[0]} holds NaN or infinite values, or some beyond {MOST:.0e}, one of {len(bad)} "
+            "such rows; faiss would store them and never find them again.\n\n"
+            f"Hint: look at `numpy.flatnonzero(~(abs({name}) <= {MOST:.0e}).all(axis=1))`."
+        )
     return floats
+
+
+def is_bounded(array: NDArray[Any]) -> bool:
+    """Whether no number is NaN, infinite, or so large that a score of it could be. Two passes, no copy."""
+    return bool(float(array.max(initial=0)) <= MOST and float(array.min(initial=0)) >= -MOST)
 
 
 def kmeans(

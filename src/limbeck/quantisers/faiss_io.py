@@ -159,6 +159,7 @@ def from_faiss(index: Any) -> tuple[ProductQuantiser, Codes, Rows]:
     owner = read_faiss(index) if is_file else index  # stays in scope: its parts are freed with it
     inner, transforms, ids = _unwrapped(faiss.downcast_index(owner))
     _refuse_others(inner)
+    _refuse_unsound_codes(inner)
     quantiser = _quantiser_of(inner, _affine(transforms))
     codes, numbers = codes_of(inner)
     if ids is None:
@@ -210,16 +211,58 @@ def read_faiss(source: Any) -> Any:
         try:
             index = faiss.deserialize_index(data)
         except (RuntimeError, MemoryError) as error:
-            reason = str(error).splitlines()[0][-200:] if str(error) else type(error).__name__
-            raise CorruptArtefact(f"faiss cannot read this index ({data.nbytes} bytes): {reason}") from error
+            raise CorruptArtefact(
+                f"faiss cannot read this index ({data.nbytes} bytes): {_reason(error)}"
+            ) from error
         finally:
             faiss.set_deserialization_vector_byte_limit(before[0])
             faiss.set_deserialization_loop_limit(before[1])
     inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
     if isinstance(inner, faiss.IndexIVF):
+        _refuse_unsound_lists(inner)
         inner.nprobe = int(min(max(1, inner.nprobe), inner.nlist))  # faiss takes any number from the file
-        prepare_tables(inner)
+        try:
+            prepare_tables(inner)
+        except (RuntimeError, MemoryError) as error:
+            raise CorruptArtefact(f"faiss cannot make the tables of this index: {_reason(error)}") from error
     return index
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0][-200:] if str(error) else type(error).__name__
+
+
+def _refuse_unsound_lists(index: Any) -> None:
+    """CorruptArtefact where lists and centroids are not as many, or not as wide: faiss would read beyond their ends."""
+    coarse, lists = index.quantizer, index.invlists
+    if (
+        coarse is None
+        or lists is None
+        or not 1 <= index.nlist == lists.nlist == coarse.ntotal
+        or coarse.d != index.d
+    ):
+        raise CorruptArtefact(f"this faiss index of {index.nlist} lists has other centroids or other lists.")
+    if sum(lists.list_size(number) for number in range(index.nlist)) != index.ntotal:
+        raise CorruptArtefact(f"the lists of this faiss index do not hold its {index.ntotal} documents.")
+
+
+def _refuse_unsound_codes(index: Any) -> None:
+    """CorruptArtefact where codes or codewords of an IndexPQ or IndexIVFPQ are not as wide as it says."""
+    import faiss
+
+    pq = index.pq
+    is_sound = (
+        pq.M >= 1
+        and pq.d == pq.M * pq.dsub == index.d
+        and pq.code_size == index.code_size == (pq.M * pq.nbits + 7) // 8
+        and pq.centroids.size() == pq.d * 2**pq.nbits
+    )
+    if isinstance(index, faiss.IndexIVFPQ):
+        is_sound = is_sound and index.invlists.code_size == pq.code_size
+    else:
+        is_sound = is_sound and index.codes.size() == index.ntotal * pq.code_size
+    if not is_sound:
+        raise CorruptArtefact("codes and codewords of this faiss index do not fit together.")
 
 
 def same(left: Floats | None, right: Floats | None) -> bool:

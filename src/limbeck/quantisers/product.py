@@ -25,8 +25,10 @@ from limbeck.errors import ConfigError, DataError, ShapeError
 from limbeck.quantisers.coarse import assign_lists, train_lists
 from limbeck.quantisers.engine import (
     BLOCK_ROWS,
+    MOST,
     encode_codes,
     finite_floats,
+    is_bounded,
     train_codewords,
 )
 from limbeck.quantisers.packing import unpack
@@ -189,7 +191,7 @@ class ProductQuantiser:
                     "L2 tables of residual codes differ from list to list: give `lists`, one for each query."
                 )
             turned = turned - self.base[lists]
-        parts = turned.reshape(len(turned), self.sub_vectors, -1)
+        parts = turned.reshape(len(turned), self.sub_vectors, codewords.shape[2])
         products: Floats = np.einsum("bmw,mkw->bmk", parts, codewords, optimize=True)
         if self.metric == "ip":
             return products
@@ -274,6 +276,13 @@ def _blocks(codes: Codes) -> Iterator[tuple[slice, Codes]]:
         yield rows, Codes(codes.codes[rows], None if codes.lists is None else codes.lists[rows])
 
 
+def refuse_empty(parts: Mapping[str, NDArray[Any]]) -> None:
+    """Raises ShapeError unless codewords are [M, K, w] and other parts matrices, all of them with numbers in them."""
+    for name, array in parts.items():
+        if array.ndim != (3 if name.endswith("codewords") else 2) or not array.size:
+            raise ShapeError(f"`{name}` has shape {array.shape}; must be codewords [M, K, w], or a matrix.")
+
+
 def _checked_shapes(quantiser: ProductQuantiser) -> dict[str, Any]:
     """Settings that follow from the arrays, after all arrays were found to fit together."""
     assign, score = quantiser.assign_codewords, quantiser.score_codewords
@@ -281,6 +290,7 @@ def _checked_shapes(quantiser: ProductQuantiser) -> dict[str, Any]:
         raise ShapeError(
             "codewords come in two parts, `assign.codewords` and `score.codewords`; give both at first."
         )
+    refuse_empty(quantiser.parts())
     codewords, width = 2**quantiser.bits, assign.shape[-1]
     expected = (quantiser.sub_vectors, codewords, width)
     inner = quantiser.sub_vectors * width
@@ -301,8 +311,8 @@ def _checked_shapes(quantiser: ProductQuantiser) -> dict[str, Any]:
             continue
         if array.shape != shape:
             raise ShapeError(f"`{name}` has shape {array.shape}; must be {shape} beside the other parts.")
-        if not np.isfinite(array).all():
-            raise DataError(f"`{name}` holds NaN or infinite values.")
+        if not is_bounded(array):
+            raise DataError(f"`{name}` holds NaN or infinite values, or some beyond {MOST:.0e}.")
     return {
         "dim": dim,
         "lists": lists,

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, DataError, ShapeError
-from limbeck.quantisers.engine import BLOCK_ROWS, finite_floats, kmeans, nearest
+from limbeck.quantisers.engine import BLOCK_ROWS, MOST, finite_floats, is_bounded, kmeans, nearest
+from limbeck.quantisers.product import refuse_empty
 from limbeck.quantisers.rotation import principal_rotation
 from limbeck.types import Codes, Floats, Metric
 
@@ -424,6 +425,7 @@ def _checked_dimension(quantiser: SumQuantiser) -> int:
         raise ShapeError(
             "codewords come in two parts, `assign.codewords` and `score.codewords`; give both at first."
         )
+    refuse_empty(quantiser.parts())
     axes = (quantiser.slices or 1) * int(assign.shape[-1])
     dim = axes if quantiser.rotation is None else int(quantiser.rotation.shape[-1])
     expected = (quantiser.code_bytes, CODEWORDS, assign.shape[-1])
@@ -440,6 +442,6 @@ def _checked_dimension(quantiser: SumQuantiser) -> int:
             continue
         if array.shape != shape:
             raise ShapeError(f"`{name}` has shape {array.shape}; must be {shape} beside the other parts.")
-        if not np.isfinite(array).all():
-            raise DataError(f"`{name}` holds NaN or infinite values.")
+        if not is_bounded(array):
+            raise DataError(f"`{name}` holds NaN or infinite values, or some beyond {MOST:.0e}.")
     return dim
