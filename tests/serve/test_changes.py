@@ -163,6 +163,14 @@ def test_what_no_generation_could_take_is_not_accepted(changing, service, encode
     assert changing.journal.last() == 0
 
 
+def test_an_index_that_cannot_change_accepts_neither_documents_nor_deletions(changing):
+    changing.live.current.searcher.index = object()
+    for change in (lambda: changing.add(addition("a", vector=[0.0] * 16)), lambda: changing.delete("d1")):
+        with pytest.raises(ConfigError, match="cannot take new documents"):
+            change()
+    assert changing.journal.last() == 0
+
+
 def test_a_query_student_takes_no_texts_and_says_why(changing, encoder):
     class Student:
         fingerprint, space, dim = encoder.fingerprint, None, 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -142,7 +142,9 @@ class Service:
 
     def delete(self, identifier: str) -> dict[str, Any]:
         """A deletion into the journal. Deleting what is not there, or no longer, is accepted as well."""
-        return Accepted(accepted=1, sequence=self._journal().delete(identifier)).model_dump()
+        journal = self._journal()
+        refuse_unchangeable(self.live.current.searcher, [])
+        return Accepted(accepted=1, sequence=journal.delete(identifier)).model_dump()
 
     def _journal(self) -> Journal:
         if self.journal is None:
@@ -337,12 +339,8 @@ def _answers(now: Generation, ids: NDArray[np.int64], scores: Floats, asked: Opt
 
 
 def _readable(document: Any) -> dict[str, Any]:
-    return {"title": document.title, "text": document.text, "metadata": _plain(document.metadata)}
+    return {"title": document.title, "text": document.text, "metadata": dict(document.metadata)}
 
 
 def _as_json(document: Any) -> dict[str, Any]:
     return {"id": document.id, **_readable(document)}
-
-
-def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(metadata)
