@@ -11,7 +11,7 @@ FROM python:3.11-slim
 RUN useradd --uid 10001 --no-create-home limbeck
 COPY --from=build /opt/limbeck /opt/limbeck
 ENV PATH=/opt/limbeck/bin:$PATH OMP_NUM_THREADS=1
-USER limbeck
+USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
