@@ -171,13 +171,12 @@ def test_an_index_that_cannot_change_accepts_neither_documents_nor_deletions(cha
     assert changing.journal.last() == 0
 
 
-def test_a_query_student_takes_no_texts_and_says_why(changing, encoder):
-    class Student:
-        fingerprint, space, dim = encoder.fingerprint, None, 16
-
-    changing.live.current.searcher.encoder = None
+def test_texts_are_not_taken_where_the_artefact_holds_no_document_encoder(changing):
+    """Also not when the server was given one: who applies the change has the artefact alone."""
+    assert changing.live.current.searcher.encoder is not None
     with pytest.raises(ConfigError, match="no document encoder"):
         changing.add(addition("a", text="words"))
+    assert changing.about()["can_add_texts"] is False
 
 
 @pytest.fixture(scope="module")

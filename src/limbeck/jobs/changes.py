@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.data.records import Document
+from limbeck.encoders.saved import ONNX, read_settings
 from limbeck.errors import ConfigError, DataError
 from limbeck.index.changing import changed, distortion, is_changeable
 from limbeck.index.document_store import FILE as DOCUMENTS
@@ -168,12 +169,15 @@ def _kept_blocks(kept: KeptVectors, stay: Rows, new: Floats) -> Iterator[Floats]
 
 
 def can_add_texts(searcher: Searcher) -> bool:
-    """Whether the encoder at hand makes document vectors too: a student makes queries alone."""
-    encoder = searcher.encoder
-    if encoder is None or not hasattr(encoder, "encode_document"):
+    """Whether the artefact holds an encoder that makes document vectors: a student makes those of queries alone.
+
+    An encoder that the searcher was opened with does not count: whoever applies the change has the artefact.
+    """
+    folder = searcher.documents.path.parent / QUERY_ENCODER
+    if not folder.is_dir():
         return False
-    space = getattr(encoder, "space", encoder.fingerprint)
-    return bool(space.weights == encoder.fingerprint.weights)
+    settings = read_settings(folder)
+    return settings.get("kind", ONNX) == ONNX and "space" not in settings
 
 
 def refuse_unchangeable(searcher: Searcher, documents: Sequence[New]) -> None:
