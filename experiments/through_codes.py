@@ -104,12 +104,16 @@ def report(results: s.ResultFile) -> str:
     for name in s.NAMES:
         seeds = SEEDS.get(name, (0,))
         split = "dev" if name == "medquad" else "test"
-        found = {
-            form: [v for seed in seeds if (v := results.values(_key(name, split, form, seed))) is not None]
-            for form in NAMES
-        }
-        if not all(found.values()):
+        whole = [
+            values
+            for seed in seeds
+            if all(
+                (values := {form: results.values(_key(name, split, form, seed)) for form in NAMES}).values()
+            )
+        ]
+        if not whole:
             continue
+        found = {form: [values[form] for values in whole] for form in NAMES}
         lines += [f"## {name}, {CODE_BYTES} bytes", "", "| form | seeds | RR@10 | R@100 | overlap@10 |"]
         lines.append("|---|---:|---:|---:|---:|")
         for form, values in found.items():
