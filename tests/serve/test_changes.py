@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from limbeck.index.compressed import CodeIndex
 from limbeck.index.fast_scan import FastScanIndex
 from limbeck.index.flat import Flat
 from limbeck.index.journal import Journal
-from limbeck.index.store import open_current, verify
+from limbeck.index.store import current_name, open_current, publish, verify
 from limbeck.index.sums import SumIndex
 from limbeck.index.two_stage import TwoStageIndex
 from limbeck.jobs.changes import apply_changes
@@ -138,6 +139,43 @@ def test_when_all_documents_are_gone_searches_find_nothing_and_new_ones_can_come
     apply_changes(changing.live.folder)
     changing.live.reload()
     assert ids_of(changing.search(Search(text="again"))) == ["again"]
+
+
+def test_what_another_published_meanwhile_is_not_overwritten(changing, monkeypatch):
+    from limbeck.jobs import changes
+
+    folder = changing.live.folder
+    changing.delete("d1")
+    real = changes.changed
+
+    def slow(*arguments, **named):
+        source = folder / current_name(folder)
+        publish(
+            folder,
+            lambda inside: shutil.copytree(
+                source, inside, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json")
+            ),
+            {**open_current(folder)[1].content, "by": "another"},
+        )
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(changes, "changed", slow)
+    with pytest.raises(StorageError, match="another process published meanwhile"):
+        apply_changes(folder)
+    monkeypatch.undo()
+    assert open_current(folder)[1].content["by"] == "another"
+    assert apply_changes(folder).deleted == 1
+    assert open_current(folder)[1].content["by"] == "another"
+
+
+def test_large_changes_are_applied_a_few_at_a_time(changing, monkeypatch):
+    from limbeck.jobs import changes
+
+    monkeypatch.setattr(changes, "MOST_BYTES", 1000)
+    for name in ("a", "b", "c"):
+        changing.add(addition(name, vector=[0.1] * 16, text="x" * 600))
+    assert [apply_changes(changing.live.folder).last_change for _ in range(2)] == [2, 3]
+    assert apply_changes(changing.live.folder) is None
 
 
 def test_two_may_not_apply_at_once(changing):

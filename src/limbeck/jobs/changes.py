@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from limbeck.data.records import Document
 from limbeck.encoders.saved import ONNX, read_settings
-from limbeck.errors import ConfigError, DataError
+from limbeck.errors import ConfigError, DataError, StorageError
 from limbeck.index.changing import changed, distortion, is_changeable
 from limbeck.index.document_store import FILE as DOCUMENTS
 from limbeck.index.document_store import DocumentStore
@@ -28,14 +28,15 @@ from limbeck.index.journal import FOLDER, Change, Journal, New
 from limbeck.index.kept import FOLDER as KEPT
 from limbeck.index.kept import KeptVectors, keep
 from limbeck.index.lexical import LexicalIndex
-from limbeck.index.store import open_current, publish
+from limbeck.index.store import current_name, open_current, publish
 from limbeck.lexical_part import LexicalPart
 from limbeck.retrieve import QUERY_ENCODER, Searcher
 from limbeck.storage.lock import locked
 from limbeck.types import Floats, Rows
 
 BLOCK_ROWS = 16_384
-AT_ONCE = 10_000  # changes a generation: their texts are held in memory
+AT_ONCE = 10_000  # changes a generation
+MOST_BYTES = 64 * 2**20  # of texts and vectors held meanwhile; one change more may lie above it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,9 @@ class Applied:
 
 
 def apply_changes(folder: Path | str) -> Applied | None:
-    """Publish the next generation from what the journal holds, at most 10,000 changes; None where there is nothing.
+    """Publish the next generation from what the journal holds; None where there is nothing.
+
+    At most 10,000 changes, and 64 MB of texts and vectors, at a time.
 
     cost    one encoding of the new texts, a copy of codes and documents, and BM25 anew where there is one
     raises  StorageError where another process does it already; ConfigError where the index cannot change
@@ -61,7 +64,7 @@ def apply_changes(folder: Path | str) -> Applied | None:
         with locked(folder / FOLDER):
             searcher = Searcher.open(folder)
             seen = int(searcher.manifest.content.get("last_change", 0))
-            changes = list(itertools.islice(journal.after(seen), AT_ONCE))
+            changes = _some(journal.after(seen))
             if not changes:
                 return None
             applied = _publish(folder, searcher, changes)
@@ -69,6 +72,19 @@ def apply_changes(folder: Path | str) -> Applied | None:
             return applied
     finally:
         journal.close()
+
+
+def _some(changes: Iterator[Change]) -> list[Change]:
+    """The first of them: as many as may be held in memory, and at least one."""
+    taken: list[Change] = []
+    size = 0
+    for change in itertools.islice(changes, AT_ONCE):
+        taken.append(change)
+        size += len(change.document.title) + len(change.document.text)
+        size += 0 if change.vector is None else change.vector.nbytes
+        if size > MOST_BYTES:
+            break
+    return taken
 
 
 def _publish(folder: Path, searcher: Searcher, changes: Sequence[Change]) -> Applied:
@@ -98,6 +114,10 @@ def _publish(folder: Path, searcher: Searcher, changes: Sequence[Change]) -> App
     documents = itertools.chain(_staying(store, gone), (change.document for change in new))
 
     def write(inside: Path) -> None:
+        if current_name(folder) != before.name:
+            raise StorageError(
+                f"{folder}: another process published meanwhile; the changes are kept for the next try."
+            )
         index.save(inside)
         DocumentStore.write(inside / DOCUMENTS, documents)
         if (before / QUERY_ENCODER).is_dir():
