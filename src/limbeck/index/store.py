@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -104,6 +106,19 @@ def open_current(folder: Path, *, verify: bool = True) -> tuple[Path, Manifest]:
 def current_name(folder: Path) -> str:
     """The generation that CURRENT names, without a look at its files. raises CorruptArtefact, VersionMismatch"""
     return _read_pointer(folder)[0]
+
+
+def take_over(generation: Path, into: Path, names: Iterable[str]) -> None:
+    """The same files in a generation that is being made: hard links, for they never change, else copies."""
+    for name in names:
+        if name == MANIFEST:
+            continue
+        target = into / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(generation / name, target)
+        except OSError:
+            shutil.copyfile(generation / name, target)
 
 
 def verify(folder: Path) -> list[str]:

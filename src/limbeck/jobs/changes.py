@@ -8,7 +8,6 @@ A change is in the journal until a generation that holds it was published, so a 
 from __future__ import annotations
 
 import itertools
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from limbeck.index.journal import FOLDER, Change, Journal, New
 from limbeck.index.kept import FOLDER as KEPT
 from limbeck.index.kept import KeptVectors, keep
 from limbeck.index.lexical import LexicalIndex
-from limbeck.index.store import current_name, open_current, publish
+from limbeck.index.store import current_name, open_current, publish, take_over
 from limbeck.lexical_part import LexicalPart
 from limbeck.retrieve import QUERY_ENCODER, Searcher
 from limbeck.storage.lock import locked
@@ -120,12 +119,13 @@ def _publish(folder: Path, searcher: Searcher, changes: Sequence[Change]) -> App
             )
         index.save(inside)
         DocumentStore.write(inside / DOCUMENTS, documents)
-        if (before / QUERY_ENCODER).is_dir():
-            shutil.copytree(before / QUERY_ENCODER, inside / QUERY_ENCODER)
+        take_over(
+            before, inside, [name for name in searcher.manifest.files if name.startswith(f"{QUERY_ENCODER}/")]
+        )
         if (before / KEPT).is_dir():
             kept = KeptVectors.open(
                 before / KEPT,
-                metric=index.metric if hasattr(index, "metric") else "ip",
+                metric="ip",  # nothing is scored here
                 rows=len(searcher),
                 dim=index.dim,
             )

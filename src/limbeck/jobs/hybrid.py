@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -16,7 +13,7 @@ from limbeck.errors import ConfigError, StorageError
 from limbeck.evaluate import score_hits
 from limbeck.fusion import DEPTH, MEASURE, Fusion, fit_weight
 from limbeck.index.lexical import LexicalIndex
-from limbeck.index.store import MANIFEST, current_name, open_current, publish
+from limbeck.index.store import current_name, open_current, publish, take_over
 from limbeck.jobs.evaluate import refuse_other_corpus
 from limbeck.lexical_part import FOLDER, LexicalPart
 from limbeck.retrieve import Searcher
@@ -99,16 +96,3 @@ def fitted(searcher: Searcher, part: LexicalPart, dataset: Dataset, split: str) 
         MEASURE: {"dense": alone[0], "lexical": alone[1], "hybrid": found.figure},
     }
     return LexicalPart(part.index, Fusion("scores", found.weight, part.fusion.depth), fitted_on)
-
-
-def take_over(generation: Path, into: Path, names: Sequence[str]) -> None:
-    """The same files in a generation that is being made: hard links, for they never change, else copies."""
-    for name in names:
-        if name == MANIFEST:
-            continue
-        target = into / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(generation / name, target)
-        except OSError:
-            shutil.copyfile(generation / name, target)
