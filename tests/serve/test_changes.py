@@ -23,6 +23,7 @@ from limbeck.index.store import current_name, open_current, publish, verify
 from limbeck.index.sums import SumIndex
 from limbeck.index.two_stage import TwoStageIndex
 from limbeck.jobs.changes import apply_changes
+from limbeck.jobs.make import changes_so_far
 from limbeck.quantisers.product import ProductQuantiser
 from limbeck.quantisers.sums import SumQuantiser
 from limbeck.retrieve import Searcher
@@ -176,6 +177,14 @@ def test_large_changes_are_applied_a_few_at_a_time(changing, monkeypatch):
         changing.add(addition(name, vector=[0.1] * 16, text="x" * 600))
     assert [apply_changes(changing.live.folder).last_change for _ in range(2)] == [2, 3]
     assert apply_changes(changing.live.folder) is None
+
+
+def test_a_new_distillation_goes_on_counting_where_the_old_generation_was(changing):
+    folder = changing.live.folder
+    assert changes_so_far(folder) == changes_so_far(folder / "nothing") == {}
+    changing.delete("d1")
+    apply_changes(folder)
+    assert changes_so_far(folder) == {"last_change": 1}
 
 
 def test_two_may_not_apply_at_once(changing):

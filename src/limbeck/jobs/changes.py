@@ -8,6 +8,7 @@ A change is in the journal until a generation that holds it was published, so a 
 from __future__ import annotations
 
 import itertools
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ from limbeck.lexical_part import LexicalPart
 from limbeck.retrieve import QUERY_ENCODER, Searcher
 from limbeck.storage.lock import locked
 from limbeck.types import Floats, Rows
+
+log = logging.getLogger(__name__)
 
 BLOCK_ROWS = 16_384
 AT_ONCE = 10_000  # changes a generation
@@ -132,7 +135,9 @@ def _publish(folder: Path, searcher: Searcher, changes: Sequence[Change]) -> App
             blocks = _kept_blocks(kept, np.flatnonzero(~gone), vectors)
             keep(inside / KEPT, blocks, rows=len(index), dim=kept.dim, precision=kept.precision)
         if searcher.lexical_part is not None:
-            _lexical_anew(searcher.lexical_part, DocumentStore(inside / DOCUMENTS)).save(inside)
+            part = _lexical_anew(searcher.lexical_part, DocumentStore(inside / DOCUMENTS))
+            if part is not None:
+                part.save(inside)
 
     publish(folder, write, content)
     return applied
@@ -167,12 +172,15 @@ def _drift(searcher: Searcher, index: Any, vectors: Floats) -> dict[str, float |
     return {"trained": before.get("trained"), "added": mean, "documents": count}
 
 
-def _lexical_anew(part: LexicalPart, store: DocumentStore) -> LexicalPart:
-    """BM25 of the documents as they are now; the fusion stays."""
+def _lexical_anew(part: LexicalPart, store: DocumentStore) -> LexicalPart | None:
+    """BM25 of the documents as they are now; the fusion stays. None where no document holds a word any more."""
     texts = (document.content for document in store.all())
     try:
         analyser = part.index.described.analyser
         return replace(part, index=LexicalIndex.build(texts, analyser=analyser, progress=False))
+    except DataError as error:
+        log.warning("BM25 is left out of the new generation: %s", error)
+        return None
     finally:
         store.close()
 

@@ -17,14 +17,14 @@ from limbeck.data.dataset import Dataset
 from limbeck.data.ids import Ids
 from limbeck.data.records import Document
 from limbeck.data.vectors import Vectors
-from limbeck.errors import ConfigError, StorageError
+from limbeck.errors import ArtefactError, ConfigError, StorageError
 from limbeck.index.changing import distortion
 from limbeck.index.document_store import FILE as DOCUMENTS
 from limbeck.index.document_store import DocumentStore
 from limbeck.index.kept import BLOCK_ROWS, Precision, keep
 from limbeck.index.kept import FOLDER as KEPT
 from limbeck.index.opening import SavedIndex, kind_of
-from limbeck.index.store import CURRENT, GENERATION, publish
+from limbeck.index.store import CURRENT, GENERATION, open_current, publish
 from limbeck.jobs.material import (
     CorpusLike,
     Material,
@@ -270,7 +270,15 @@ def save(
             )
             keep(folder / KEPT, blocks, rows=len(documents), dim=documents.shape[1], precision=keep_vectors)
 
-    publish(out, write, content)
+    publish(out, write, {**content, **changes_so_far(out)})
+
+
+def changes_so_far(out: Path) -> dict[str, int]:
+    """The number of the last change that the artefact in `out` held: those up to it are gone from its journal."""
+    try:
+        return {"last_change": int(open_current(out, verify=False)[1].content["last_change"])}
+    except (ArtefactError, KeyError):
+        return {}
 
 
 def exported(encoder: SentenceEncoder, sample_texts: Sequence[str]) -> Path:
