@@ -158,7 +158,7 @@ def run(bench: Bench, results: s.ResultFile, student: str, name: str, seed: int)
         return
     begun = time.perf_counter()
     if step.objective is None:
-        system = recipe.run(data, bench.teacher)  # type: ignore[attr-defined]
+        system = recipe.run(data, bench.teacher)
     else:
         system = step.objective.run(data, bench.teacher, student=recipe)
     seconds = round(time.perf_counter() - begun, 1)

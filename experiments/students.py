@@ -160,9 +160,8 @@ def _time(results: s.ResultFile, setting: s.Setting, teacher: SentenceEncoder) -
             "teacher, ONNX": OnnxEncoder.open(folder / "teacher, ONNX", threads=1),
         }
         for student, recipe in recipes.items():
-            made = recipe.student(
-                recipe.told(data, teacher, progress=True)[0], teacher, progress=False
-            ).encoder(teacher)
+            told = recipe.told(data, teacher, progress=True)
+            made = recipe.student(*told, teacher, progress=False).encoder(teacher)
             if isinstance(made, StaticEncoder):
                 made.save(_made(folder / student))
             else:

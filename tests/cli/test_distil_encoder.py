@@ -107,10 +107,29 @@ def test_some_of_the_teachers_layers_answer_too(run, without_torch, text_index, 
     assert len(found["answers"]) == 10
 
 
-def test_layers_of_a_table_are_refused(run, commands, tmp_path):
+def test_a_narrow_transformer_and_another_model_answer_too(run, text_index, commands, has_model, tmp_path):
+    from limbeck.encoders.default_teacher import default_teacher
+
+    for name, words in (
+        ("narrow", ("--width", "64")),
+        ("model", ("--model", default_teacher(), "--layers", "0")),
+    ):
+        out = tmp_path / name
+        words = ("distil-encoder", "--corpus", commands, "--student", name, *words, "--epochs", 1)
+        made = run(*words, "--out", out, "--quiet")
+        assert made.exit_code == 0, made.stderr
+        (answers,) = limbeck.open(text_index, encoder=out).answers([QUESTION], 3)
+        assert len(answers) == 3
+
+
+def test_options_of_other_students_are_refused(run, commands, tmp_path):
     for words, said in (
-        (("--layers", "0,5"), "--student layers"),
+        (("--layers", "0,5"), "--student layers or --student model"),
         (("--student", "layers", "--layers", "x"), "0,5"),
+        (("--student", "layers", "--width", "64"), "--student static or --student narrow"),
+        (("--model", "m"), "--student model"),
+        (("--student", "model"), "--model FOLDER_OR_HUB_NAME"),
+        (("--student", "narrow", "--width", "100"), "width=128"),
     ):
         refused = run("distil-encoder", "--corpus", commands, "--out", tmp_path / "student", *words)
         assert refused.exit_code == 2

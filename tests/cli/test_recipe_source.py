@@ -19,6 +19,15 @@ def test_fields_read_from_the_source_are_those_of_the_dataclass(name):
     assert [(field.name, field.type, field.default) for field in source.fields] == expected
 
 
+@pytest.mark.parametrize("name", ["LayerQueries", "ModelQueries"])
+def test_inherited_fields_come_behind_its_own(name):
+    source = all_recipes()[name]
+    expected = {field.name: field.default for field in dataclasses.fields(source.make({}))}
+    assert {field.name: field.default for field in source.fields} == expected
+    assert "layers" in [field.name for field in source.fields[:2]]
+    assert source.fields[-1].name == "seed"
+
+
 @pytest.mark.parametrize("recipe", all_recipes().values(), ids=lambda recipe: recipe.name)
 def test_every_recipe_says_what_it_trains_what_stays_frozen_its_claim_and_its_source(recipe):
     assert set(recipe.parts) == set(PARTS)

@@ -10,6 +10,7 @@ from limbeck.encoders.export import export_onnx
 from limbeck.encoders.fingerprint import check_pair, space_of
 from limbeck.encoders.opening import open_encoder
 from limbeck.encoders.static_student import tokenizer_of
+from limbeck.encoders.student_starts import with_layers
 from limbeck.encoders.texts import TextList
 from limbeck.encoders.tokens import TokenLists
 from limbeck.encoders.transformer_student import TransformerStudent, padded
@@ -30,13 +31,13 @@ def vectors(student, *rows):
 
 
 def test_a_student_with_every_layer_is_the_teacher(teacher, tokens):
-    student = TransformerStudent(tokens, teacher, layers=ALL)
+    student = TransformerStudent(tokens, with_layers(teacher, ALL))
     found = vectors(student, 0, 1, 2, 3, 4).detach().numpy()
     np.testing.assert_allclose(found, teacher.encode_query(TEXTS), atol=1e-5)
 
 
 def test_layers_are_those_asked_for_in_their_order(teacher, tokens):
-    student = TransformerStudent(tokens, teacher, layers=(5, 2))
+    student = TransformerStudent(tokens, with_layers(teacher, (5, 2)))
     kept, whole = student.model[0].model.encoder.layer, teacher.model[0].model.encoder.layer
     assert len(kept) == 2
     for own, theirs in zip(kept, (whole[5], whole[2]), strict=True):
@@ -45,14 +46,14 @@ def test_layers_are_those_asked_for_in_their_order(teacher, tokens):
 
 
 def test_a_text_has_the_same_vector_beside_a_longer_one(teacher, tokens):
-    student = TransformerStudent(tokens, teacher, layers=(0, 5))
+    student = TransformerStudent(tokens, with_layers(teacher, (0, 5)))
     together = vectors(student, 0, 1, 3).detach()
     torch.testing.assert_close(together[0], vectors(student, 0)[0].detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_a_step_moves_the_student_and_never_the_teacher(teacher, tokens):
     before = [parameter.detach().clone() for parameter in teacher.model.parameters()]
-    student = TransformerStudent(tokens, teacher, layers=(0, 5))
+    student = TransformerStudent(tokens, with_layers(teacher, (0, 5)))
     parameters = [parameter for group in student.groups().values() for parameter in group]
     assert len(parameters) == len(list(student.model.parameters()))
     optimiser = torch.optim.Adam(parameters, lr=1e-3)
@@ -69,7 +70,7 @@ def test_a_step_moves_the_student_and_never_the_teacher(teacher, tokens):
 
 
 def test_exported_it_is_an_encoder_of_the_teachers_space(teacher, tokens, tmp_path):
-    encoder = TransformerStudent(tokens, teacher, layers=(0,)).encoder(teacher)
+    encoder = TransformerStudent(tokens, with_layers(teacher, (0,))).encoder(teacher)
     export_onnx(encoder, tmp_path / "student", sample_texts=TEXTS, space=teacher.fingerprint)
     opened = open_encoder(tmp_path / "student", threads=1)
     np.testing.assert_allclose(opened.encode_query(TEXTS), encoder.encode_query(TEXTS), atol=1e-5)
@@ -87,4 +88,4 @@ def test_padding_stands_behind_and_is_masked():
 @pytest.mark.parametrize("layers", [(), (6,), (0, -1)])
 def test_layers_that_the_teacher_does_not_have_are_refused(teacher, tokens, layers):
     with pytest.raises(ConfigError, match="0 to 5"):
-        TransformerStudent(tokens, teacher, layers=layers)
+        TransformerStudent(tokens, with_layers(teacher, layers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,8 +12,7 @@ from limbeck.cli import lists, paths, screen
 from limbeck.errors import ConfigError
 
 if TYPE_CHECKING:
-    from limbeck.recipes.static_student import StaticQueries
-    from limbeck.recipes.transformer_student import LayerQueries
+    from limbeck.recipes.students import StudentRecipe
 
 
 def distil_encoder(
@@ -43,17 +43,28 @@ def distil_encoder(
         typer.Option(help="Relevant documents of the queries, learned from as well: BEIR TSV or TREC."),
     ] = None,
     student: Annotated[
-        Literal["static", "layers"],
-        typer.Option(help="static: a table of token vectors. layers: some of the teacher's, as 8-bit ONNX."),
+        Literal["static", "layers", "narrow", "model"],
+        typer.Option(
+            help="static: a table of token vectors. The others are transformers, written as 8-bit ONNX: some layers "
+            "of the teacher's, a new narrow one, or any sentence-transformers model."
+        ),
     ] = "static",
     layers: Annotated[
-        str | None, typer.Option(help="Which of the teacher's, from 0, in this order: 0,5 when left out.")
+        str | None,
+        typer.Option(
+            help="Which, from 0, in this order. When left out: 0,5 of the teacher's, or all of --model."
+        ),
     ] = None,
     width: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Of token vectors, for a smaller static student: 128. The teacher's when left out."
+            min=1,
+            help="Of token vectors, for a smaller static student (the teacher's when left out), or of a narrow "
+            "transformer (128 when left out).",
         ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="For --student model: folder or hub name, such as a 3-layer MiniLM.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over all texts.")] = None,
     seed: int = 0,
@@ -75,7 +86,7 @@ def distil_encoder(
             paths.file(path, kind)
     from limbeck.jobs.distil_encoder import distil_encoder as job
 
-    recipe = _recipe(student, layers, width, epochs=epochs, seed=seed)
+    recipe = _recipe(student, {"layers": layers, "width": width, "model": model}, epochs=epochs, seed=seed)
     encoder = job(
         queries,
         out=out,
@@ -99,22 +110,26 @@ def distil_encoder(
     )
 
 
-def _recipe(
-    student: str, layers: str | None, width: int | None, *, epochs: int | None, seed: int
-) -> StaticQueries | LayerQueries:
-    constants: dict[str, Any] = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
-    if student == "static":
-        if layers is not None:
-            raise ConfigError("--layers is for transformers.\n\nHint: add --student layers.")
-        from limbeck.recipes.static_student import StaticQueries
+TAKES = {"static": ("width",), "layers": ("layers",), "narrow": ("width",), "model": ("model", "layers")}
 
-        return StaticQueries(width=width, **constants)
-    if width is not None:
-        raise ConfigError("--width is for static students.\n\nHint: leave it out, or add --student static.")
-    from limbeck.recipes.transformer_student import LayerQueries
 
-    return (
-        LayerQueries(**constants)
-        if layers is None
-        else LayerQueries(layers=lists.numbers(layers, int, option="--layers", such_as="0,5"), **constants)
-    )
+def _recipe(student: str, asked: Mapping[str, Any], *, epochs: int | None, seed: int) -> StudentRecipe:
+    """The recipe of this kind of student, with what was asked of it."""
+    given = {name: value for name, value in asked.items() if value is not None}
+    for name in given:
+        if name not in TAKES[student]:
+            others = " or ".join(f"--student {other}" for other, takes in TAKES.items() if name in takes)
+            raise ConfigError(
+                f"--student {student} takes no --{name}.\n\nHint: leave it out, or give {others}."
+            )
+    if "layers" in given:
+        given["layers"] = lists.numbers(given["layers"], int, option="--layers", such_as="0,5")
+    if student == "model" and "model" not in given:
+        raise ConfigError("--student model needs the model.\n\nHint: add --model FOLDER_OR_HUB_NAME.")
+    from limbeck.recipes.static_student import StaticQueries
+    from limbeck.recipes.transformer_student import LayerQueries, ModelQueries, NarrowQueries
+
+    kinds = {"static": StaticQueries, "layers": LayerQueries, "narrow": NarrowQueries, "model": ModelQueries}
+    constants = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
+    recipe: StudentRecipe = kinds[student](**constants, **given)
+    return recipe

@@ -63,16 +63,17 @@ def verdicts() -> dict[str, dict[str, Any]]:
 def recipes_in(source: str, *, module: str) -> list[RecipeSource]:
     """The recipes of one source file."""
     comments = _comments(source)
+    classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
     return [
         RecipeSource(
             name=node.name,
             module=module,
             summary=(doc := ast.get_docstring(node) or "").split("\n\n")[0].strip(),
             parts=_parts(doc),
-            fields=tuple(_fields(node, comments)),
+            fields=tuple(_all_fields(node, classes, comments).values()),
         )
-        for node in ast.parse(source).body
-        if isinstance(node, ast.ClassDef) and "Trains:" in (ast.get_docstring(node) or "")
+        for node in classes.values()
+        if "Trains:" in (ast.get_docstring(node) or "")
     ]
 
 
@@ -84,6 +85,17 @@ def _comments(source: str) -> dict[int, str]:
         for token in tokens
         if token.type == tokenize.COMMENT
     }
+
+
+def _all_fields(
+    node: ast.ClassDef, classes: Mapping[str, ast.ClassDef], comments: Mapping[int, str]
+) -> dict[str, RecipeField]:
+    """Its own first, then those of the classes of this file that it inherits from."""
+    found = {field.name: field for field in _fields(node, comments)}
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in classes:
+            found = {**found, **_all_fields(classes[base.id], classes, comments), **found}
+    return found
 
 
 def _fields(node: ast.ClassDef, comments: Mapping[int, str]) -> list[RecipeField]:

@@ -12,9 +12,9 @@ import numpy as np
 from limbeck.encoders.generator import MOST_TOKENS, QueryGenerator
 from limbeck.encoders.sentence import SentenceEncoder
 from limbeck.encoders.static_student import tokenizer_of
+from limbeck.encoders.student_starts import with_layers
 from limbeck.encoders.texts import TextList
 from limbeck.encoders.tokens import TokenLists, vocabulary_size
-from limbeck.encoders.transformer_student import with_layers
 from limbeck.errors import ConfigError
 from limbeck.types import Rows
 
@@ -51,8 +51,8 @@ def generator_of(
             "Hint: give the folder of a BART or T5 as generator."
         )
     tokenizer, kept = used_tokenizer(teacher, texts)
-    first = _small(with_layers(whole, encoder_layers)[0].model, kept)
-    second = _small(with_layers(whole, decoder_layers)[0].model, kept)
+    first = _small(with_layers(teacher, encoder_layers).model[0].model, kept)
+    second = _small(with_layers(teacher, decoder_layers).model[0].model, kept)
     settings = copy.deepcopy(second.config)
     settings.is_decoder = settings.add_cross_attention = settings.tie_word_embeddings = True
     with torch.random.fork_rng(devices=[]):

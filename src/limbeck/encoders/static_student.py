@@ -148,10 +148,15 @@ class StaticStudent:
 
 
 def _axes(vectors: Floats, width: int | None) -> Floats:
-    """[d, w]: the principal axes of the vectors, the widest first; all of them, unturned, without a width."""
+    return np.eye(vectors.shape[1], dtype=np.float32) if width is None else widest_axes(vectors, width)
+
+
+def widest_axes(vectors: Floats, width: int) -> Floats:
+    """[d, w]: the principal axes of the vectors [V, d], the widest first.
+
+    raises  ConfigError unless w lies below d
+    """
     dim = vectors.shape[1]
-    if width is None:
-        return np.eye(dim, dtype=np.float32)
     if not 1 <= width < dim:
         raise ConfigError(f"`width` must lie in 1..{dim - 1}, below the teacher's {dim}; found {width}.")
     axes: Floats = np.linalg.eigh(vectors.T @ vectors)[1][:, ::-1][:, :width]

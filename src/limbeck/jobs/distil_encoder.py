@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from limbeck.encoders.onnx import OnnxEncoder
     from limbeck.encoders.sentence import SentenceEncoder
     from limbeck.recipes.embed_distill import EmbedDistill
-    from limbeck.recipes.static_student import StaticQueries
-    from limbeck.recipes.transformer_student import LayerQueries
+    from limbeck.recipes.students import StudentRecipe
     from limbeck.train.history import History
 
 log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ def distil_encoder(
     out: Path | str,
     teacher: Path | str | SentenceEncoder | None = None,
     corpus: CorpusLike | None = None,
-    recipe: StaticQueries | LayerQueries | None = None,
+    recipe: StudentRecipe | None = None,
     more_queries: Path | str | Queries | Sequence[str] | None = None,
     labels: Path | str | Qrels | None = None,
     objective: EmbedDistill | None = None,
@@ -64,8 +63,9 @@ def distil_encoder(
     teacher     the encoder of the index's documents: a folder or hub name; MiniLM when left out
     corpus      a BEIR folder or a file of documents. They are matched as well, which keeps more; without it the
                 encoder is made from queries alone
-    recipe      `StaticQueries()` when left out: a table of token vectors. `LayerQueries(...)`: some of the teacher's
-                layers, exported to ONNX with 8-bit weights
+    recipe      `StaticQueries()` when left out: a table of token vectors. Transformers are exported to ONNX with 8-bit
+                weights: `LayerQueries(...)`, some of the teacher's layers; `NarrowQueries(...)`, a new small one;
+                `ModelQueries(model=...)`, any sentence-transformers model
     more_queries
                 matched beside the queries, never held out: those that `limbeck make-queries` made
     labels      relevant documents of the queries, by id: a file. They are learned from as well

@@ -78,7 +78,7 @@ class EmbedDistill:
         if self.documents == "student":
             own = recipe.read(TextList(data.corpus.texts_of(range(len(data.corpus)))), teacher)
             texts = TokenLists.concatenated([texts, own])
-        student = recipe.student(texts, teacher, progress=progress)
+        student = recipe.student(texts, vectors, teacher, progress=progress)
         inherits = self.documents == "teacher"
         system = System(
             query=student,

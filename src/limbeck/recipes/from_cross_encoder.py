@@ -12,6 +12,7 @@ import numpy as np
 from limbeck import scores
 from limbeck.data.text_data import TextData
 from limbeck.encoders.static_student import tokenizer_of
+from limbeck.encoders.student_starts import with_layers
 from limbeck.encoders.texts import TextList
 from limbeck.encoders.tokens import TokenLists
 from limbeck.encoders.transformer_student import TransformerStudent
@@ -21,7 +22,7 @@ from limbeck.losses.distil import listnet
 from limbeck.losses.pairs import match_in_pairs
 from limbeck.losses.terms import distil
 from limbeck.recipes.pair_lists import JudgedPairs
-from limbeck.recipes.students import bank_of
+from limbeck.recipes.students import RIDGE, bank_of, linear_map
 from limbeck.train.fit import Schedule, fit
 from limbeck.train.system import System, TrainingQueries, training_step
 from limbeck.types import Batch, Floats, Reps, Step, Term
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from limbeck.train.history import History
 
 MOST_PAIRS = 20_000  # that a projection is started from
-RIDGE = 0.01
 QUERY, DOCUMENT = "query in pair", "document in pair"  # the targets that `JudgedPairs` gives
 
 
@@ -103,7 +103,7 @@ class FromCrossEncoder:
 
     def _composed(self, data: TextData, teacher: SentenceEncoder, judged: JudgedPairs) -> System:
         student = Projecting(
-            TransformerStudent(_queries(data, teacher, judged), teacher, layers=self.layers),
+            TransformerStudent(_queries(data, teacher, judged), with_layers(teacher, self.layers)),
             self._projections(data, judged),
         )
         documents = (
@@ -201,7 +201,7 @@ class DocumentSide:
         prompt = teacher.fingerprint.prompts.get("doc", "")
         texts = [prompt + text for text in data.corpus.texts(0, len(data.corpus))]
         self.student = TransformerStudent(
-            TokenLists.of(tokenizer_of(teacher), TextList(texts)), teacher, layers=layers
+            TokenLists.of(tokenizer_of(teacher), TextList(texts)), with_layers(teacher, layers)
         )
 
     def __call__(self, ids: Tensor) -> Mapping[str, Reps]:
@@ -230,18 +230,11 @@ class DocumentSide:
 
 
 def least_squares(inputs: Floats, targets: Floats, *, ridge: float = RIDGE) -> Floats:
-    """The affine map [inputs + 1, d] from the one to the other, both [..., width].
-
-    ridge  times the mean square of an input: directions in which inputs hardly differ get no large weights, under which
-           a small step of the student would throw the matched vector far
-    """
+    """The affine map [inputs + 1, d] from the one to the other, both [..., width]; ridge as in `linear_map`."""
     flat = np.asarray(inputs, dtype=np.float64).reshape(-1, inputs.shape[-1])
     goal = np.asarray(targets, dtype=np.float64).reshape(len(flat), -1)
     centre, goal_centre = flat.mean(axis=0), goal.mean(axis=0)
-    flat = flat - centre
-    gram = flat.T @ flat
-    gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
-    weights = np.linalg.lstsq(gram, flat.T @ (goal - goal_centre), rcond=None)[0]
+    weights = linear_map(flat - centre, goal - goal_centre, ridge=ridge)
     return np.concatenate([weights, (goal_centre - centre @ weights)[None]]).astype(np.float32)
 
 

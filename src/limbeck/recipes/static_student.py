@@ -75,7 +75,9 @@ class StaticQueries:
         """Without a prompt: it would be the same sum in every text."""
         return TokenLists.of(tokenizer_of(teacher), documents)
 
-    def student(self, texts: TokenLists, teacher: SentenceEncoder, *, progress: bool) -> StaticStudent:
+    def student(
+        self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
+    ) -> StaticStudent:
         return StaticStudent(
             texts,
             token_vectors(teacher, progress=progress),

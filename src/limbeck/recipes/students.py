@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from limbeck.train.history import History
 
 log = logging.getLogger(__name__)
+RIDGE = 1e-2
 
 
 class Student(TrainableQuery, Protocol):
@@ -48,6 +49,18 @@ class StudentRecipe(Paced, Protocol):
     @property
     def clip(self) -> float | None: ...
 
+    def run(
+        self,
+        data: TextData,
+        teacher: SentenceEncoder,
+        *,
+        folder: Path | None = None,
+        on_history: Callable[[History], None] | None = None,
+        progress: bool = True,
+    ) -> System:
+        """Embedding matching alone."""
+        ...
+
     def told(self, data: TextData, teacher: SentenceEncoder, *, progress: bool) -> tuple[TokenLists, Floats]:
         """What is matched: tokens, and the teacher's vector of each [.., d]; the training queries first."""
         ...
@@ -56,8 +69,10 @@ class StudentRecipe(Paced, Protocol):
         """Documents as this student reads them, behind the teacher's prompt where it reads one."""
         ...
 
-    def student(self, texts: TokenLists, teacher: SentenceEncoder, *, progress: bool) -> Student:
-        """Before training."""
+    def student(
+        self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
+    ) -> Student:
+        """Before training: what is told, and the teacher's vectors of it."""
         ...
 
     def rates(self, student: Student) -> Mapping[str, float]:
@@ -81,7 +96,7 @@ def matched(
 ) -> System:
     """Embedding matching alone (eq. 7): neither labels nor candidates."""
     texts, vectors = recipe.told(data, teacher, progress=progress)
-    student = recipe.student(texts, teacher, progress=progress)
+    student = recipe.student(texts, vectors, teacher, progress=progress)
     system = System(
         query=student,
         documents=bank_of(data),
@@ -101,10 +116,19 @@ def matched(
 
 
 def told_texts(
-    data: TextData, teacher: SentenceEncoder, *, documents: int, seed: int, prompt: str = ""
+    data: TextData,
+    teacher: SentenceEncoder,
+    *,
+    documents: int,
+    seed: int,
+    reader: SentenceEncoder | None = None,
 ) -> tuple[TokenLists, Floats]:
-    """Tokens and targets [.., d]: the queries behind the prompt, then documents, a sample where there are more."""
-    tokenizer = tokenizer_of(teacher)
+    """Tokens and targets [.., d]: the queries, then documents, a sample where there are more.
+
+    reader  whose tokenizer and prompt for queries; None = the teacher's tokenizer and no prompt
+    """
+    tokenizer = tokenizer_of(reader or teacher)
+    prompt = "" if reader is None else reader.fingerprint.prompts.get("query", "")
     queries = [*data.queries, *data.more_queries]
     vectors = data.vectors
     if data.more_vectors is not None:
@@ -146,6 +170,19 @@ def with_beginnings(
     known = [] if data.more_vectors is None else [data.more_vectors]
     vectors = np.concatenate([*known, encode_texts(begun, teacher, "query", progress=progress)])
     return replace(data, more_queries=[*data.more_queries, *begun], more_vectors=vectors)
+
+
+def linear_map(inputs: Floats, targets: Floats, *, ridge: float = RIDGE) -> Floats:
+    """The least-squares map [w, d] of rows [N, w] to rows [N, d], without a constant.
+
+    ridge  times the mean square of an input: directions in which inputs hardly differ get no large weights, under which
+           a small step of the student would throw the mapped vector far. A layer norm leaves one such direction
+    """
+    rows, goal = (np.asarray(array, dtype=np.float64) for array in (inputs, targets))
+    gram = rows.T @ rows
+    gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
+    found: Floats = np.linalg.lstsq(gram, rows.T @ goal, rcond=None)[0]
+    return found
 
 
 def bank_of(data: TextData) -> Bank:

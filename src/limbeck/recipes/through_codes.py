@@ -74,9 +74,8 @@ class ThroughCodes:
                 f"expected codes of `Limbeck` to train through; found {type(start.documents).__name__}."
             )
         texts, vectors = student.told(data, teacher, progress=progress)
-        system = self._composed(
-            data, vectors, start, student.student(texts, teacher, progress=progress), student
-        )
+        own = student.student(texts, vectors, teacher, progress=progress)
+        system = self._composed(data, vectors, start, own, student)
         return fitted(
             student,
             system,

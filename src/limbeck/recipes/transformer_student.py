@@ -1,37 +1,38 @@
-"""A small transformer as query encoder for an index that exists already: EmbedDistill's embedding matching."""
+"""Small transformers as query encoders for an index that exists already: EmbedDistill's embedding matching."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from tqdm import tqdm
+
 from limbeck.data.text_data import TextData
+from limbeck.encoders.sentence import SentenceEncoder
 from limbeck.encoders.static_student import tokenizer_of
+from limbeck.encoders.student_starts import narrow, projected, with_layers, without_unit
 from limbeck.encoders.texts import TextList, Texts
 from limbeck.encoders.tokens import TokenLists
 from limbeck.encoders.transformer_student import TransformerStudent
-from limbeck.recipes.students import Student, matched, told_texts, with_beginnings
+from limbeck.recipes.students import Student, linear_map, matched, told_texts, with_beginnings
 from limbeck.train.system import System
 from limbeck.types import Floats
 
 if TYPE_CHECKING:
-    from limbeck.encoders.sentence import SentenceEncoder
     from limbeck.train.history import History
+
+SAMPLE = 4096  # texts that a projection starts from
+BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerQueries:
-    """Some of the teacher's layers as query encoder, taught the teacher's own vectors of queries.
+class TransformerQueries(ABC):
+    """What students with a transformer have in common; each says how it starts."""
 
-    Trains: the layers kept and, more slowly, the token vectors.
-    Frozen: the teacher, its document vectors, every index over them.
-    Claim:  at a tenth of the teacher's time it keeps 97 % of the teacher's RR@10, without labels.
-    Source: the embedding-only form of EmbedDistill (Kim et al., 2023, eq. 7), with a student cut from the teacher.
-    """
-
-    layers: tuple[int, ...] = (0, 5)  # of the teacher's, from 0, in this order
     squared: bool = False  # the norm of the difference, or its square
     beginnings: int = 32  # tokens of a document that are matched as well, as a query of their own; 0 = none
     most_documents: int = 100_000  # of a larger corpus a sample is read
@@ -63,8 +64,18 @@ class LayerQueries:
         """The largest norm of all gradients together."""
         return 1.0
 
+    def reader(self, teacher: SentenceEncoder) -> SentenceEncoder:
+        """Whose tokenizer and prompts the student has."""
+        return teacher
+
+    @abstractmethod
+    def start(
+        self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
+    ) -> SentenceEncoder:
+        """The student before training, in the teacher's space."""
+
     def told(self, data: TextData, teacher: SentenceEncoder, *, progress: bool) -> tuple[TokenLists, Floats]:
-        """Queries behind the teacher's prompt, and how documents begin."""
+        """Queries behind the prompt, and how documents begin."""
         if self.beginnings:
             data = with_beginnings(
                 data,
@@ -74,21 +85,107 @@ class LayerQueries:
                 seed=self.seed,
                 progress=progress,
             )
-        prompt = teacher.fingerprint.prompts.get("query", "")
-        return told_texts(data, teacher, documents=0, seed=self.seed, prompt=prompt)
+        return told_texts(data, teacher, documents=0, seed=self.seed, reader=self.reader(teacher))
 
     def read(self, documents: Texts, teacher: SentenceEncoder) -> TokenLists:
-        """Behind the teacher's prompt for documents, as its encoder will read them."""
-        prompt = teacher.fingerprint.prompts.get("doc", "")
+        """Behind the prompt for documents, as its encoder will read them."""
+        reader = self.reader(teacher)
+        prompt = reader.fingerprint.prompts.get("doc", "")
         texts = (
             documents
             if not prompt
             else TextList([prompt + text for text in documents.texts(0, len(documents))])
         )
-        return TokenLists.of(tokenizer_of(teacher), texts)
+        return TokenLists.of(tokenizer_of(reader), texts)
 
-    def student(self, texts: TokenLists, teacher: SentenceEncoder, *, progress: bool) -> TransformerStudent:
-        return TransformerStudent(texts, teacher, layers=self.layers)
+    def student(
+        self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
+    ) -> TransformerStudent:
+        return TransformerStudent(texts, self.start(texts, vectors, teacher, progress=progress))
 
     def rates(self, student: Student) -> Mapping[str, float]:
         return {"layers": self.layer_rate, "tokens": self.token_rate}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerQueries(TransformerQueries):
+    """Some of the teacher's layers as query encoder, taught the teacher's own vectors of queries.
+
+    Trains: the layers kept and, more slowly, the token vectors.
+    Frozen: the teacher, its document vectors, every index over them.
+    Claim:  at a tenth of the teacher's time it keeps 97 % of the teacher's RR@10, without labels.
+    Source: the embedding-only form of EmbedDistill (Kim et al., 2023, eq. 7), with a student cut from the teacher.
+    """
+
+    layers: tuple[int, ...] = (0, 5)  # of the teacher's, from 0, in this order
+
+    def start(
+        self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
+    ) -> SentenceEncoder:
+        return with_layers(teacher, self.layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NarrowQueries(TransformerQueries):
+    """A new narrow transformer as query encoder, with a linear map to the teacher's width.
+
+    Trains: all of it; it starts from the teacher's vectors of single tokens, on their principal axes.
+    Frozen: the teacher, its document vectors, every index over them.
+    Claim:  it keeps more than a static student, and is smaller than the teacher's own layers.
+    Source: EmbedDistill's BERT-mini, of 256 numbers, with a projection (Kim et al., 2023, section 4.1 and eq. 7).
+    """
+
+    width: int = 128  # of its vectors before the projection, a multiple of 32
+    depth: int = 2  # layers
+
+    def start(
+        self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
+    ) -> SentenceEncoder:
+        new = narrow(teacher, width=self.width, layers=self.depth, seed=self.seed, progress=progress)
+        return fitted_projection(new, texts, vectors, teacher, seed=self.seed, progress=progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelQueries(TransformerQueries):
+    """Any sentence-transformers model as query encoder of an index, with a linear map to the teacher's space.
+
+    Trains: all of it; the map starts where least squares puts it.
+    Frozen: the teacher, its document vectors, every index over them.
+    Claim:  the index of one model answers to another, smaller one.
+    Source: EmbedDistill's DistilBERT (Kim et al., 2023, section 5), which was no part of its teacher either.
+    """
+
+    model: str = "sentence-transformers/paraphrase-MiniLM-L3-v2"  # folder or hub name
+    layers: tuple[int, ...] = ()  # of the model's, from 0, in this order; () = all
+
+    def reader(self, teacher: SentenceEncoder) -> SentenceEncoder:
+        """The model itself: its own tokenizer, prompts and pooling."""
+        return SentenceEncoder.open(self.model, precision="float32")
+
+    def start(
+        self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
+    ) -> SentenceEncoder:
+        opened = self.reader(teacher)
+        chosen = with_layers(opened, self.layers) if self.layers else opened
+        return fitted_projection(chosen, texts, vectors, teacher, seed=self.seed, progress=progress)
+
+
+def fitted_projection(
+    encoder: SentenceEncoder,
+    texts: TokenLists,
+    vectors: Floats,
+    teacher: SentenceEncoder,
+    *,
+    seed: int,
+    progress: bool,
+) -> SentenceEncoder:
+    """The encoder behind the linear map that least squares finds from its vectors to the teacher's [.., d].
+
+    cost  one encoding of at most 4,096 texts
+    """
+    plain = TransformerStudent(texts, without_unit(encoder))
+    rows = np.random.default_rng(seed).permutation(len(vectors))[:SAMPLE]
+    starts = range(0, len(rows), BATCH)
+    told = tqdm(starts, desc="projection", unit="batch", delay=2, disable=None if progress else True)
+    seen = np.concatenate([plain.vectors(rows[start : start + BATCH]) for start in told])
+    return projected(encoder, linear_map(seen, vectors[rows]).T, teacher.fingerprint)

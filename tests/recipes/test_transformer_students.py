@@ -1,0 +1,168 @@
+"""Students that are not cut from the teacher: where they start, what they read, that they learn and are exported."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from limbeck.data.corpus import Corpus
+from limbeck.data.labels import Labels
+from limbeck.data.text_data import TextData
+from limbeck.encoders.export import export_onnx
+from limbeck.encoders.opening import open_encoder
+from limbeck.encoders.static_student import tokenizer_of
+from limbeck.encoders.student_starts import with_layers
+from limbeck.encoders.texts import TextList
+from limbeck.recipes.embed_distill import EmbedDistill
+from limbeck.recipes.students import encoder_of, linear_map
+from limbeck.recipes.transformer_student import ModelQueries, NarrowQueries
+
+TLDR = Path(__file__).parents[3] / "shared" / "data" / "tldr"
+DOCUMENTS, QUERIES, DEV = 200, 1200, 100
+NARROW = NarrowQueries(width=64, depth=1, beginnings=0, epochs=3, least_steps=60, layer_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    from limbeck.encoders import SentenceEncoder
+    from limbeck.errors import MissingExtra
+
+    pytest.importorskip("sentence_transformers")
+    try:
+        return SentenceEncoder.open(precision="float32", max_length=64)
+    except MissingExtra as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def other(teacher, tmp_path_factory):
+    """Two of MiniLM's layers as a model of their own, which reads questions behind a prompt."""
+    folder = tmp_path_factory.mktemp("other") / "model"
+    model = with_layers(teacher, (0, 3)).model
+    model.prompts = {"query": "ask: ", "document": "text: "}
+    model.save_pretrained(str(folder))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def data(teacher, tmp_path_factory) -> TextData:
+    """Real commands and questions."""
+    if not TLDR.is_dir():
+        pytest.skip(f"{TLDR} is not there")
+    with gzip.open(TLDR / "corpus.jsonl.gz", "rt") as lines:
+        records = [json.loads(line) for line in islice(lines, DOCUMENTS)]
+    with gzip.open(TLDR / "queries.jsonl.gz", "rt") as lines:
+        english = (text for text in (json.loads(line)["text"] for line in lines) if text.isascii())
+        queries = list(islice(english, QUERIES + DEV))
+    path = tmp_path_factory.mktemp("texts") / "corpus.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    corpus = Corpus.open(path)
+    vectors = teacher.encode_query(queries)
+    return TextData(
+        queries=queries[:QUERIES],
+        vectors=vectors[:QUERIES],
+        dev_queries=queries[QUERIES:],
+        dev_vectors=vectors[QUERIES:],
+        corpus=corpus,
+        documents=teacher.encode_document(list(corpus.texts_of(range(len(corpus))))),
+    )
+
+
+@pytest.fixture(scope="module")
+def few(data):
+    """The first of the queries: enough where nothing is judged."""
+    return replace(data, queries=data.queries[:100], vectors=data.vectors[:100])
+
+
+def distance(encoder, data):
+    """R_Emb,Q on held-out queries."""
+    vectors = encoder.encode_query(list(data.dev_queries))
+    return float(np.linalg.norm(vectors - data.dev_vectors, axis=1).mean())
+
+
+def before(recipe, data, teacher):
+    return recipe.student(*recipe.told(data, teacher, progress=False), teacher, progress=False)
+
+
+def test_a_model_that_is_the_teacher_starts_near_the_teacher(data, teacher):
+    same = before(ModelQueries(model=str(teacher.folder), beginnings=0), data, teacher)
+    assert distance(same.encoder(teacher), data) < 0.3
+
+
+def test_another_model_starts_far_nearer_with_the_map_than_its_own_vectors_are(data, teacher, other):
+    recipe = ModelQueries(model=other, beginnings=0)
+    own = recipe.reader(teacher).encode_query(list(data.dev_queries))
+    apart = float(np.linalg.norm(own - data.dev_vectors, axis=1).mean())
+    assert distance(before(recipe, data, teacher).encoder(teacher), data) < 0.8 * apart
+
+
+def test_it_reads_queries_and_documents_behind_its_own_prompts(data, teacher, other):
+    recipe = ModelQueries(model=other, beginnings=0)
+    tokens = recipe.told(data, teacher, progress=False)[0]
+    expected = tokenizer_of(teacher).encode("ask: " + data.queries[7]).ids
+    assert tokens.take(np.array([7])).numbers.tolist() == expected
+    read = recipe.read(TextList(["copy a file"]), teacher).numbers.tolist()
+    assert read == tokenizer_of(teacher).encode("text: copy a file").ids
+
+
+@pytest.mark.parametrize("kind", ["narrow", "model"])
+def test_training_brings_it_nearer_and_the_export_answers_alike(data, teacher, other, kind, tmp_path):
+    recipe = NARROW if kind == "narrow" else ModelQueries(model=other, layers=(1,), beginnings=0, epochs=2, least_steps=30)
+    start = distance(before(recipe, data, teacher).encoder(teacher), data)
+    encoder = encoder_of(recipe.run(data, teacher, progress=False), teacher)
+    assert distance(encoder, data) < start
+    export_onnx(encoder, tmp_path / "out", sample_texts=data.dev_queries, space=teacher.fingerprint)
+    opened = open_encoder(tmp_path / "out", threads=1)
+    np.testing.assert_allclose(
+        opened.encode_query(data.dev_queries), encoder.encode_query(list(data.dev_queries)), atol=1e-5
+    )
+
+
+def test_the_same_seed_gives_the_same_numbers(few, teacher):
+    recipe = replace(NARROW, epochs=1, least_steps=1)
+    first, second = (encoder_of(recipe.run(few, teacher, progress=False), teacher) for _ in range(2))
+    assert first.fingerprint == second.fingerprint
+    np.testing.assert_array_equal(first.encode_query(["stop"]), second.encode_query(["stop"]))
+
+
+@pytest.mark.parametrize("documents", ["teacher", "student"])
+def test_labels_scores_and_vectors_teach_it_too(few, teacher, other, documents):
+    labels = Labels(np.arange(101), np.arange(100), np.ones(100, np.float32))
+    recipe = ModelQueries(model=other, beginnings=0, epochs=1, least_steps=1)
+    objective = EmbedDistill(documents=documents)
+    system = objective.run(replace(few, labels=labels), teacher, student=recipe, progress=False)
+    stored = system.documents.stored()
+    if documents == "student":
+        own = encoder_of(system, teacher).encode_document(list(few.corpus.texts_of([3])))
+        np.testing.assert_allclose(stored[3], own[0], atol=1e-5)
+    else:
+        np.testing.assert_array_equal(stored, few.documents)
+
+
+def test_a_linear_map_is_recovered():
+    rng = np.random.default_rng(0)
+    inputs, exact = rng.normal(size=(200, 8)), rng.normal(size=(8, 5))
+    np.testing.assert_allclose(linear_map(inputs, inputs @ exact, ridge=0), exact, atol=1e-9)
+
+
+def test_a_direction_without_spread_gets_no_weight():
+    """As a layer norm leaves one: noise of float32 there would be blown up to fit what is left over."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(200, 8))
+    inputs[:, 0] = 1e-7 * rng.normal(size=200)
+    targets = inputs[:, 1:] @ rng.normal(size=(7, 5)) + 0.1 * rng.normal(size=(200, 5))
+    assert np.abs(linear_map(inputs, targets, ridge=0)[0]).max() > 1e3
+    assert np.abs(linear_map(inputs, targets)[0]).max() < 1e-3
+
+
+def test_what_is_frozen_stays(few, teacher, other):
+    parameters = [parameter.detach().clone() for parameter in teacher.model.parameters()]
+    ModelQueries(model=other, beginnings=0, epochs=1, least_steps=1).run(few, teacher, progress=False)
+    assert all(torch.equal(old, new) for old, new in zip(parameters, teacher.model.parameters(), strict=True))
