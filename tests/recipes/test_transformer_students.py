@@ -114,7 +114,8 @@ def test_it_reads_queries_and_documents_behind_its_own_prompts(data, teacher, ot
 
 @pytest.mark.parametrize("kind", ["narrow", "model"])
 def test_training_brings_it_nearer_and_the_export_answers_alike(data, teacher, other, kind, tmp_path):
-    recipe = NARROW if kind == "narrow" else ModelQueries(model=other, layers=(1,), beginnings=0, epochs=2, least_steps=30)
+    one_layer = ModelQueries(model=other, layers=(1,), beginnings=0, epochs=2, least_steps=30)
+    recipe = NARROW if kind == "narrow" else one_layer
     start = distance(before(recipe, data, teacher).encoder(teacher), data)
     encoder = encoder_of(recipe.run(data, teacher, progress=False), teacher)
     assert distance(encoder, data) < start
