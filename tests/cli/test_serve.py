@@ -1,5 +1,6 @@
-"""`limbeck serve` on an index that answers text: without torch, and with texts added while it serves."""
+"""`limbeck serve` on an index that answers text: with what its extra installs, and with texts added while it serves."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -12,12 +13,10 @@ from limbeck.client import Client
 from limbeck.errors import StorageError
 
 DEADLINE = 60.0
-SERVE = """
+WITHOUT = """
 import sys
-for name in ("torch", "sentence_transformers", "transformers"):
+for name in ("torch", "sentence_transformers", "transformers", "scipy", "ir_measures"):
     sys.modules[name] = None
-from limbeck.cli import main
-main()
 """
 
 
@@ -39,11 +38,22 @@ def answers(client, process):
             time.sleep(0.05)
 
 
-def test_a_server_without_torch_answers_texts_and_takes_new_ones(text_index, tmp_path, run):
+@pytest.fixture
+def slim(tmp_path):
+    """An environment whose processes, and those that they start, can import nothing that only other work needs."""
+    folder = tmp_path / "without"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(WITHOUT)
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def test_a_server_without_torch_and_scipy_answers_texts_and_takes_new_ones(text_index, tmp_path, run, slim):
     index = tmp_path / "index"
     shutil.copytree(text_index, index)
-    command = [sys.executable, "-c", SERVE, "serve", str(index), "--port", str(port := free_port())]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert run("hybrid", index, "--quiet").exit_code == 0
+    command = [sys.executable, "-m", "limbeck.cli", "serve", str(index), "--port", str(port := free_port())]
+    process = subprocess.Popen(command, env=slim, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         with Client(f"http://127.0.0.1:{port}") as client:
             about = answers(client, process)
@@ -51,8 +61,11 @@ def test_a_server_without_torch_answers_texts_and_takes_new_ones(text_index, tmp
             text = "Sharpen kitchen knives on a wet stone."
             accepted = client.add([{"id": "knives", "text": text, "metadata": {"topic": "kitchen"}}])
             client.wait_until_seen(accepted["sequence"], seconds=DEADLINE)
-            found = client.search("how to sharpen a knife", k=3)
-            assert found["answers"][0]["id"] == "knives"
+            for mode in ("dense", "hybrid"):
+                found = client.search("how to sharpen a knife", k=3, mode=mode)
+                assert found["answers"][0]["id"] == "knives"
+            (found,) = client.search("whetted wet stones", k=3, mode="lexical")["answers"]
+            assert found["id"] == "knives"
             assert client.search("anything", where={"topic": "kitchen"})["answers"][0]["text"] == text
         process.terminate()
         assert process.wait(timeout=DEADLINE) == 0

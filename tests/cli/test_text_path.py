@@ -1,10 +1,12 @@
 """From text to an index that answers text, without torch where it answers."""
 
 import json
+import shutil
 
 import pytest
 
 import limbeck
+from limbeck.data import Dataset, Run
 
 QUESTION = "restart the device"
 
@@ -54,6 +56,62 @@ def test_evaluate_shows_a_table(run, text_index, commands):
     assert shown.exit_code == 0, shown.stderr
     assert "DistillVQ" in shown.stdout
     assert "RR@10" in shown.stdout
+
+
+@pytest.fixture(scope="module")
+def with_words(run, text_index, commands, tmp_path_factory):
+    """The index with BM25 beside its vectors."""
+    folder = tmp_path_factory.mktemp("words") / "index"
+    shutil.copytree(text_index, folder)
+    made = run("hybrid", folder, "--queries-of", commands, "--split", "train")
+    assert made.exit_code == 0, made.stderr
+    return folder
+
+
+@pytest.mark.parametrize(("mode", "name"), [("lexical", "BM25"), ("hybrid", "DistillVQ + BM25")])
+def test_evaluate_measures_what_a_search_in_that_mode_finds(run, with_words, commands, tmp_path, mode, name):
+    path = tmp_path / "run.trec"
+    shown = run("evaluate", with_words, commands, "--mode", mode, "--json", "--quiet", "--run-to", path)
+    assert shown.exit_code == 0, shown.stderr
+    (row,) = limbeck_report(shown.stdout).rows
+    searcher, dataset = limbeck.open(with_words), Dataset.open(commands)
+    held = searcher.lexical.nbytes + (searcher.index.nbytes if mode == "hybrid" else 0)
+    assert (row.system, row.cost.speeds) == (name, ())
+    assert row.cost.bytes_per_document == held / 300
+    queries, qrels = dataset.split("test")
+    found = searcher.search(queries.texts, 100, mode=mode)
+    expected = Run.from_hits(queries.ids, dataset.corpus.ids, found)
+    written = Run.open(path).as_dict()
+    assert {query: list(hits) for query, hits in written.items()} == {
+        query: list(hits) for query, hits in expected.as_dict().items()
+    }
+    first = {query: next(iter(hits)) for query, hits in written.items()}
+    right = [first.get(query) in labels for query, labels in qrels.as_dict().items()]
+    assert 0.2 < sum(right) / len(right) <= row.measures["RR@10"].mean
+
+
+def test_words_and_vectors_are_compared_with_exact_search(run, with_words, commands):
+    shown = run("evaluate", with_words, commands, "--mode", "hybrid", "--exact", "--json", "--quiet")
+    report = limbeck_report(shown.stdout)
+    assert [row.system for row in report.rows] == ["exact", "DistillVQ + BM25"]
+    assert {found.system for found in report.comparisons} == {"DistillVQ + BM25"}
+
+
+def test_a_mode_that_the_index_cannot_answer_in_names_the_command_before_any_work(
+    run, text_index, commands, monkeypatch
+):
+    monkeypatch.delattr("limbeck.encoders.collection.encode_texts")
+    for mode in ("lexical", "hybrid"):
+        shown = run("evaluate", text_index, commands, "--mode", mode, "--exact")
+        assert shown.exit_code == 2
+        assert "limbeck hybrid" in shown.stderr
+
+
+def test_a_measure_that_nobody_knows_is_refused_before_any_work(run, text_index, commands, monkeypatch):
+    monkeypatch.delattr("limbeck.encoders.collection.encode_texts")
+    shown = run("evaluate", text_index, commands, "--exact", "-m", "recall@10")
+    assert shown.exit_code == 2
+    assert "RR@10" in shown.stderr
 
 
 def test_evaluate_names_the_splits_there_are(run, text_index, commands):

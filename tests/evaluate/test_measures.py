@@ -1,5 +1,6 @@
 """Scores of ranked lists equal ir-measures' own, under one tie rule."""
 
+import sys
 from pathlib import Path
 
 import ir_measures
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck.data.labels import Labels, Qrels
-from limbeck.errors import ConfigError, DataError, ShapeError
+from limbeck.errors import ConfigError, DataError, MissingExtra, ShapeError
 from limbeck.evaluate import Scores, score_hits, score_run
 from limbeck.types import Hits
 
@@ -221,6 +222,12 @@ def test_one_more_measure_stands_beside_the_others():
 def test_unknown_measures_are_refused_with_the_ones_to_try(name):
     with pytest.raises(ConfigError, match="Try RR@10"):
         score_hits(hits_of([1]), labels_of({1: 1}), [name])
+
+
+def test_without_ir_measures_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ir_measures", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'limbeck\[evaluate\]'"):
+        score_hits(hits_of([1]), labels_of({1: 1}), ["RR"])
 
 
 def test_a_measure_that_looks_deeper_than_the_hits_is_refused():

@@ -161,6 +161,18 @@ def test_searching_needs_neither_torch_nor_bm25s(saved):
     assert ran.stdout.strip() == "True", ran.stderr
 
 
+def test_building_needs_no_scipy_and_writes_the_same_files(saved, tmp_path):
+    script = (
+        "import sys\nfor name in ('torch', 'scipy', 'numba', 'faiss'): sys.modules[name] = None\n"
+        "from pathlib import Path\nfrom limbeck.index.lexical import LexicalIndex\n"
+        f"LexicalIndex.build({TEXTS!r}, analyser='words').save(Path({str(tmp_path / 'again')!r}))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    for path in saved.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
 def test_many_threads_search_one_index(index):
     expected, found = index.search(QUERIES * 10, 20), []
     threads = [

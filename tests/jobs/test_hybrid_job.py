@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ import pytest
 import limbeck
 from limbeck.data import Corpus, Dataset, Document, Ids, Qrels, Queries
 from limbeck.data.vector_data import VectorData
-from limbeck.errors import ConfigError, CorruptArtefact, DataError, StorageError
+from limbeck.errors import ConfigError, CorruptArtefact, DataError, MissingExtra, StorageError
 from limbeck.fusion import GRID, Fusion, fit_weight, reciprocal_rank
 from limbeck.index.lexical import LexicalIndex
 from limbeck.index.store import open_current, verify
 from limbeck.jobs import hybrid as job
+from limbeck.jobs.evaluate import evaluate
 from limbeck.jobs.make import make
 from limbeck.jobs.material import Material
 from limbeck.recipes.compress import PQ
@@ -162,6 +164,14 @@ def test_words_answer_where_there_is_no_encoder(artefact):
         searcher.search(["number5"], 1, mode="hybrid")
 
 
+def test_words_can_be_judged_where_there_is_no_encoder(artefact, dataset):
+    limbeck.hybrid(artefact, progress=False)
+    (row,) = evaluate(artefact, dataset, split="dev", mode="lexical", measures=("RR@10",)).rows
+    assert row.measures["RR@10"].mean > 0.5  # two queries in three hold the number of their document
+    with pytest.raises(ConfigError, match="query encoder"):
+        evaluate(artefact, dataset, split="dev", mode="hybrid")
+
+
 def test_more_answers_than_the_depth_can_be_had(artefact, dataset):
     limbeck.hybrid(artefact, depth=3, progress=False)
     found = Searcher.open(artefact, encoder=ENCODER).search(dataset.queries.texts[:2], 400, mode="hybrid")
@@ -193,6 +203,14 @@ def test_labels_of_other_documents_or_of_no_split_are_refused_before_any_work(
         limbeck.hybrid(artefact, Dataset("fewer", fewer, dataset.queries, dataset.qrels), progress=False)
     with pytest.raises(DataError, match="dev"):
         limbeck.hybrid(artefact, dataset, split="train", progress=False)
+    assert Searcher.open(artefact).lexical is None
+
+
+def test_a_weight_needs_measures_which_is_said_before_any_work(artefact, dataset, with_encoder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ir_measures", None)
+    monkeypatch.delattr(LexicalIndex, "build")
+    with pytest.raises(MissingExtra, match=r"limbeck\[evaluate\]"):
+        limbeck.hybrid(artefact, dataset, progress=False)
     assert Searcher.open(artefact).lexical is None
 
 

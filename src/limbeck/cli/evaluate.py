@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,10 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="The folder of an index.")],
     data: Annotated[Path, typer.Argument(help="The BEIR folder that it was made from.")],
     split: Annotated[str, typer.Option(help="Which queries.")] = "test",
+    mode: Annotated[
+        Literal["dense", "lexical", "hybrid"],
+        typer.Option(help="By vectors, by words, or by both: the last two once `limbeck hybrid` added BM25."),
+    ] = "dense",
     exact: Annotated[
         bool, typer.Option("--exact", help="Also search exactly with MiniLM's vectors, and compare.")
     ] = False,
@@ -41,6 +45,7 @@ def evaluate(
         folder,
         paths.dataset(data),
         split=split,
+        mode=mode,
         measures=split_names(measures),
         effort=effort,
         teacher=teacher or (default_name() if exact else None),

@@ -20,7 +20,8 @@ from limbeck.evaluate.measures import DEFAULT_MEASURES, Scores, score_hits, scor
 from limbeck.evaluate.overlap import overlap
 from limbeck.evaluate.plot import plot_quality_against_bytes
 from limbeck.evaluate.relaxed import relaxed_recall
-from limbeck.evaluate.report import Report, Row
+from limbeck.evaluate.report import Report
+from limbeck.evaluate.row import Row
 
 __all__ = [
     "DEFAULT_MEASURES",

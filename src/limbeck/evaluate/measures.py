@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.errors import ConfigError, DataError, ShapeError
+from limbeck.errors import ConfigError, DataError, MissingExtra, ShapeError
 from limbeck.evaluate.formulas import formula_of
 from limbeck.evaluate.judged import Judged, judge
 from limbeck.types import Hits, Rows
@@ -80,7 +80,7 @@ class Scores:
     def _column(self, measure: str) -> int:
         if measure in self.measures:
             return self.measures.index(measure)
-        name = str(_parse(measure))
+        name = str(parse_measure(measure))
         if name not in self.measures:
             raise ConfigError(f"`{measure}` was not measured; there are {', '.join(self.measures)}.")
         return self.measures.index(name)
@@ -107,10 +107,10 @@ def score_hits(
                       ir-measures and takes about 25 times as long
     raises            ConfigError for a measure that ir-measures does not know or that looks deeper than the
                       hits; DataError when no query has a label, a document comes twice, or a gain is not
-                      a whole number
+                      a whole number; MissingExtra without ir-measures
     """
     _check_rows(hits, labels, query_ids)
-    parsed = [_parse(measure) for measure in measures]
+    parsed = [parse_measure(measure) for measure in measures]
     _check_depth(parsed, hits.ids.shape[1])
     names = query_ids if query_ids is not None else [str(row) for row in range(len(hits))]
     ids = hits.ids if ignore_identical is None else _without(hits.ids, ignore_identical)
@@ -133,7 +133,7 @@ def score_run(
     raises  DataError when the run and the qrels share no query id, ConfigError as `score_hits` does
     """
     found, gains = _as_dict(run), _as_dict(qrels)
-    parsed = [_parse(measure) for measure in measures]
+    parsed = [parse_measure(measure) for measure in measures]
     queries = [query for query, labelled in gains.items() if labelled]
     _check_shared_ids(found, queries)
     unlabelled = len(found.keys() - set(queries))
@@ -189,8 +189,7 @@ def _ask_ir_measures(
     judged: Judged, queries: Rows, measures: Sequence[Any]
 ) -> dict[str, NDArray[np.float64]]:
     """Values by the library itself, through strictly decreasing scores. name -> [len(queries)]."""
-    import ir_measures
-
+    ir_measures = _library()
     qrels = {str(query): judged.labels_of(query) for query in queries}
     run = {str(query): found for query in queries if (found := judged.run_of(query))}
     position = {str(query): place for place, query in enumerate(queries)}
@@ -208,9 +207,9 @@ def _ask_ir_measures(
     return values
 
 
-def _parse(measure: str) -> Any:
-    import ir_measures
-
+def parse_measure(measure: str) -> Any:
+    """The measure that a name stands for, by ir-measures. raises ConfigError for others, MissingExtra without it"""
+    ir_measures = _library()
     try:
         return ir_measures.parse_measure(measure)
     except (NameError, ValueError, SyntaxError) as error:
@@ -218,6 +217,17 @@ def _parse(measure: str) -> Any:
             f"{measure!r} is not a measure that ir-measures knows: {error}. Try RR@10, R@100, nDCG@10, AP or "
             "RR(rel=2)@10."
         ) from error
+
+
+def _library() -> Any:
+    """ir-measures. Left out where an index is only served: its providers bring scipy."""
+    try:
+        import ir_measures
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            "measuring needs ir-measures.\n\nInstall it with: pip install 'limbeck[evaluate]'"
+        ) from error
+    return ir_measures
 
 
 def _check_rows(hits: Hits, labels: Labels, query_ids: Sequence[str] | None) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from limbeck.errors import ConfigError, MissingExtra
 from limbeck.evaluate.compare import Interval
-from limbeck.evaluate.report import Report, Row
+from limbeck.evaluate.report import Report
+from limbeck.evaluate.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

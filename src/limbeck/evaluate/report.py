@@ -5,54 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from limbeck.errors import ConfigError, DataError, VersionMismatch
-from limbeck.evaluate.compare import Comparison, Equivalence, Interval, interval
+from limbeck.evaluate.compare import Comparison, Equivalence, Interval
 from limbeck.evaluate.cost import Cost, Speed
-from limbeck.evaluate.measures import Scores
+from limbeck.evaluate.row import Row
+from limbeck.evaluate.tables import Costs, Style, markdown, rich_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = "limbeck-report"
 VERSION = 1
-Style: TypeAlias = Literal["half_width", "range"]  # .304 ±.008 or .304 [.296, .312]
-Costs: TypeAlias = Literal["main", "all"]  # code bytes and queries a second, or all that was measured
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One system: its measures with intervals, and its cost."""
-
-    system: str
-    measures: Mapping[str, Interval]
-    cost: Cost = field(default_factory=Cost)
-    method: str = (
-        ""  # systems of one method at several sizes make one line in a plot; the system's name if empty
-    )
-    is_exact: bool = False  # exact search with the vectors themselves: what the others are held against
-
-    @classmethod
-    def of(
-        cls,
-        system: str,
-        scores: Scores,
-        *,
-        cost: Cost | None = None,
-        method: str = "",
-        is_exact: bool = False,
-        level: float = 0.95,
-        draws: int = 10_000,
-        seed: int = 0,
-    ) -> Row:
-        """A row from scores, with bootstrap intervals; `scores.plus("overlap@10", ...)` adds the overlap."""
-        intervals = {
-            measure: interval(scores.of(measure), level=level, draws=draws, seed=seed)
-            for measure in scores.measures
-        }
-        return cls(system, intervals, cost or Cost(), method, is_exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +57,10 @@ class Report:
 
     def to_markdown(self, *, style: Style = "half_width", costs: Costs = "main") -> str:
         """A table as GitHub renders it, aligned in the source too, with the footnotes below."""
-        from limbeck.evaluate.tables import markdown
-
         return markdown(self, style=style, costs=costs)
 
     def to_rich(self, *, style: Style = "half_width", costs: Costs = "main") -> Table:
         """A table for `rich.console.Console().print`."""
-        from limbeck.evaluate.tables import rich_table
-
         return rich_table(self, style=style, costs=costs)
 
     def to_json(self) -> str:

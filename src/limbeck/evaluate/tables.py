@@ -6,19 +6,41 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from limbeck.evaluate.compare import Comparison, Interval
 from limbeck.evaluate.cost import Speed
+from limbeck.evaluate.row import Row
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from limbeck.evaluate.report import Costs, Report, Row, Style
-
+Style: TypeAlias = Literal["half_width", "range"]  # .304 ±.008 or .304 [.296, .312]
+Costs: TypeAlias = Literal["main", "all"]  # code bytes and queries a second, or all that was measured
 BETTER, WORSE, EQUIVALENT = "▲", "▼", "≈"
 NOTHING = "–"
+
+
+class Tabled(Protocol):
+    """What tables read of a `Report`."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def rows(self) -> Sequence[Row]: ...
+    @property
+    def comparisons(self) -> Sequence[Comparison]: ...
+    @property
+    def measures(self) -> Sequence[str]: ...
+    @property
+    def queries(self) -> int | None: ...
+    @property
+    def unlabelled(self) -> int: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def notes(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +52,7 @@ class Column:
     side: Literal["left", "right"] = "right"
 
 
-def columns_of(report: Report, *, style: Style = "half_width", costs: Costs = "main") -> list[Column]:
+def columns_of(report: Tabled, *, style: Style = "half_width", costs: Costs = "main") -> list[Column]:
     """The columns that any row has something for, rounded alike."""
     found = [Column("system", tuple(row.system for row in report.rows), "left")]
     found += _column(report, "bytes", lambda row: _whole(row.cost.code_bytes))
@@ -45,13 +67,13 @@ def columns_of(report: Report, *, style: Style = "half_width", costs: Costs = "m
     return found
 
 
-def footnotes(report: Report) -> list[str]:
+def footnotes(report: Tabled) -> list[str]:
     """What the intervals and the marks mean, and the report's own notes."""
     lines = [_about_intervals(report)] if report.measures else []
     return [*lines, *_about_significance(report), *_about_equivalence(report), *report.notes]
 
 
-def markdown(report: Report, *, style: Style = "half_width", costs: Costs = "main") -> str:
+def markdown(report: Tabled, *, style: Style = "half_width", costs: Costs = "main") -> str:
     """A GitHub table with aligned source, title above and footnotes below. Notes are taken as Markdown."""
     lines = markdown_grid(columns_of(report, style=style, costs=costs))
     notes = "\n".join("- " + " ".join(note.split()) for note in footnotes(report))
@@ -74,7 +96,7 @@ def markdown_grid(columns: Sequence[Column]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *body))
 
 
-def rich_table(report: Report, *, style: Style = "half_width", costs: Costs = "main") -> Table:
+def rich_table(report: Tabled, *, style: Style = "half_width", costs: Costs = "main") -> Table:
     """The same for a terminal: marks in colour, exact search dimmed; where it is narrow the names fold."""
     from rich import box
     from rich.table import Table
@@ -123,14 +145,14 @@ def rounded(value: float, *, digits: int = 3) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-def _column(report: Report, heading: str, cell: Callable[[Row], str | None]) -> list[Column]:
+def _column(report: Tabled, heading: str, cell: Callable[[Row], str | None]) -> list[Column]:
     cells = [cell(row) for row in report.rows]
     if all(found is None for found in cells):
         return []
     return [Column(heading, tuple(found if found is not None else NOTHING for found in cells))]
 
 
-def _speed_columns(report: Report, threads: int, costs: Costs) -> list[Column]:
+def _speed_columns(report: Tabled, threads: int, costs: Costs) -> list[Column]:
     def speed(row: Row) -> Speed | None:
         return next((speed for speed in row.cost.speeds if speed.threads == threads), None)
 
@@ -150,7 +172,7 @@ def _speed_columns(report: Report, threads: int, costs: Costs) -> list[Column]:
     return rate + waits
 
 
-def _measure_column(report: Report, measure: str, style: Style) -> Column:
+def _measure_column(report: Tabled, measure: str, style: Style) -> Column:
     """Left-aligned with both parts padded, so that the figures stand in one line whatever marks follow."""
     values = [
         _interval(row.measures[measure], style) if measure in row.measures else NOTHING for row in report.rows
@@ -171,7 +193,7 @@ def _interval(found: Interval, style: Style) -> str:
     return f"{rounded(found.mean)} ±{rounded(found.half_width)}"
 
 
-def _marks(report: Report, system: str, measure: str) -> str:
+def _marks(report: Tabled, system: str, measure: str) -> str:
     letters = {baseline: letter for letter, baseline in _letters(report).items()}
     return "".join(
         mark + letters[found.baseline]
@@ -185,7 +207,7 @@ def _mark(found: Comparison, alpha: float) -> str:
     return significance + (EQUIVALENT if found.equivalence.is_equivalent else "")
 
 
-def _letters(report: Report) -> Mapping[str, str]:
+def _letters(report: Tabled) -> Mapping[str, str]:
     """Letter to baseline; the letter is empty where there is one baseline only."""
     baselines = list(dict.fromkeys(found.baseline for found in report.comparisons))
     if len(baselines) == 1:
@@ -193,14 +215,14 @@ def _letters(report: Report) -> Mapping[str, str]:
     return {"ᵃᵇᶜᵈᵉᶠᵍʰ"[place % 8] * (1 + place // 8): name for place, name in enumerate(baselines)}
 
 
-def _about_intervals(report: Report) -> str:
+def _about_intervals(report: Tabled) -> str:
     levels = sorted({f"{100 * found.level:g}" for row in report.rows for found in row.measures.values()})
     over = f" over {report.queries:,} queries" if report.queries is not None else ""
     left_out = f" ({report.unlabelled:,} without labels left out)" if report.unlabelled else ""
     return f"Intervals: {' and '.join(levels)} %, bootstrap{over}{left_out}."
 
 
-def _about_significance(report: Report) -> list[str]:
+def _about_significance(report: Tabled) -> list[str]:
     words = [
         f"{mark}{letter} {word} than {baseline}"
         for letter, baseline in _letters(report).items()
@@ -215,7 +237,7 @@ def _about_significance(report: Report) -> list[str]:
     ]
 
 
-def _about_equivalence(report: Report) -> list[str]:
+def _about_equivalence(report: Tabled) -> list[str]:
     words = [
         f"{EQUIVALENT}{letter} within {100 * found.equivalence.margin:g} points of {baseline} "
         f"at {100 * found.equivalence.level:g} %"
@@ -226,11 +248,11 @@ def _about_equivalence(report: Report) -> list[str]:
     return [f"{'; '.join(words)}: two one-sided tests."] if words else []
 
 
-def _marks_against(report: Report, baseline: str) -> str:
+def _marks_against(report: Tabled, baseline: str) -> str:
     return "".join(_mark(found, report.alpha) for found in report.comparisons if found.baseline == baseline)
 
 
-def _thread_counts(report: Report) -> list[int]:
+def _thread_counts(report: Tabled) -> list[int]:
     return sorted({speed.threads for row in report.rows for speed in row.cost.speeds})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from limbeck.data.dataset import Dataset
 from limbeck.data.run import Run
 from limbeck.errors import ConfigError, DataError
 from limbeck.evaluate import Cost, Report, Row, Scores, compare_systems, measure_search, overlap, score_hits
-from limbeck.retrieve import Searcher
+from limbeck.evaluate.measures import parse_measure
+from limbeck.retrieve import Mode, Searcher
 from limbeck.types import Floats, Hits, Reps
 
 if TYPE_CHECKING:
@@ -46,12 +48,17 @@ def judge(
 ) -> Judged:
     """Search, score, and time an index (`seconds` as in `measure_search`); overlap is measured against `exact`."""
     hits = index.search(Reps.single(vectors), DEPTH, effort=effort)
-    scores = score_hits(hits, labels, measures)
-    if exact is not None:
-        scores = scores.plus("overlap@10", overlap(hits, exact, k=10)[scores.query_rows])
+    scores = _scores(hits, labels, measures, exact)
     speeds = measure_search(index, vectors, effort=effort, seconds=seconds)
     cost = Cost(code_bytes, index.nbytes / len(index), build_seconds, tuple(speeds))
     return Judged(scores=scores, hits=hits, cost=cost)
+
+
+def _scores(hits: Hits, labels: Labels, measures: Sequence[str], exact: Hits | None) -> Scores:
+    scores = score_hits(hits, labels, measures)
+    if exact is None:
+        return scores
+    return scores.plus("overlap@10", overlap(hits, exact, k=10)[scores.query_rows])
 
 
 def evaluate(
@@ -59,6 +66,7 @@ def evaluate(
     data: Path | str | Dataset,
     *,
     split: str = "test",
+    mode: Mode = "dense",
     measures: Sequence[str] = MEASURES,
     effort: float | None = None,
     teacher: SentenceEncoder | Path | str | None = None,
@@ -67,51 +75,86 @@ def evaluate(
 ) -> Report:
     """A report on one artefact over the labelled queries of a split.
 
+    mode     as in `Searcher.search`; only dense search is timed, on ready vectors
     teacher  also encode the corpus with it (through the cache) and hold the index against exact search:
              overlap, paired tests and the test of equivalence within half a point
     run_to   where the TREC run goes
-    raises   DataError when the data set is not the one that was indexed
+    raises   DataError when the data set is not the one that was indexed; ConfigError for a mode that this artefact
+             cannot answer in, before any work
     """
     searcher = folder if isinstance(folder, Searcher) else Searcher.open(folder)
     dataset = data if isinstance(data, Dataset) else Dataset.open(data)
-    if searcher.encoder is None:
+    if searcher.encoder is None and (mode != "lexical" or teacher is not None):
         raise ConfigError(
             "this index was made from vectors; only one with a query encoder can be evaluated on text."
         )
     refuse_other_corpus(searcher, dataset)
     queries, qrels = dataset.split(split)
     labels = qrels.rows(queries.ids, dataset.corpus.ids)
-    vectors = searcher.encoder.encode(queries.texts, side="query").flat
-    rows, comparisons, exact_hits, exact_scores = [], [], None, None
+    for measure in measures:
+        parse_measure(measure)
+    vectors = cache(lambda: _vectors(searcher, queries.texts))  # not made where words alone are asked for
+    with_words = None if mode == "dense" else searcher.search(queries.texts, DEPTH, mode=mode, effort=effort)
+    exact = None
     if teacher is not None:
-        exact = _exact(dataset, teacher, searcher, vectors, labels, measures, progress=progress)
-        exact_hits, exact_scores = exact.hits, exact.scores
-        rows.append(Row.of("exact", exact.scores, cost=exact.cost, is_exact=True))
-    name = searcher.manifest.content.get("recipe", {}).get("name", "index")
-    found = judge(
-        searcher.index,
-        vectors,
-        labels,
-        exact=exact_hits,
-        code_bytes=searcher.index.code_bytes,
-        effort=effort,
-        measures=measures,
-    )
-    rows.append(Row.of(name, found.scores, cost=found.cost))
-    if exact_scores is not None:
-        comparisons = compare_systems(
-            exact_scores, {name: found.scores}, baseline_name="exact", measures=measures
+        exact = _exact(dataset, teacher, searcher, vectors(), labels, measures, progress=progress)
+    against = None if exact is None else exact.hits
+    if with_words is None:
+        found = judge(
+            searcher.index,
+            vectors(),
+            labels,
+            exact=against,
+            code_bytes=searcher.index.code_bytes,
+            effort=effort,
+            measures=measures,
         )
+    else:
+        scores = _scores(with_words, labels, measures, against)
+        found = Judged(scores=scores, hits=with_words, cost=_cost_with_words(searcher, mode))
     if run_to is not None:
         Run.from_hits(queries.ids, dataset.corpus.ids, found.hits).save(run_to)
+    title, note = f"{dataset.name}, {split}", f"{len(dataset.corpus):,} documents"
+    return _report(title, note, _name(searcher, mode), found, exact, measures)
+
+
+def _report(
+    title: str, note: str, name: str, found: Judged, exact: Judged | None, measures: Sequence[str]
+) -> Report:
+    rows, comparisons = [Row.of(name, found.scores, cost=found.cost)], []
+    if exact is not None:
+        rows.insert(0, Row.of("exact", exact.scores, cost=exact.cost, is_exact=True))
+        comparisons = compare_systems(
+            exact.scores, {name: found.scores}, baseline_name="exact", measures=measures
+        )
     return Report(
-        title=f"{dataset.name}, {split}",
+        title=title,
         rows=tuple(rows),
         comparisons=tuple(comparisons),
         queries=len(found.scores),
         unlabelled=found.scores.unlabelled,
-        notes=(f"{len(dataset.corpus):,} documents",),
+        notes=(note,),
     )
+
+
+def _vectors(searcher: Searcher, texts: Sequence[str]) -> Floats:
+    assert searcher.encoder is not None
+    vectors: Floats = searcher.encoder.encode(texts, side="query").flat
+    return vectors
+
+
+def _name(searcher: Searcher, mode: Mode) -> str:
+    recipe = str(searcher.manifest.content.get("recipe", {}).get("name", "index"))
+    return {"dense": recipe, "lexical": "BM25", "hybrid": f"{recipe} + BM25"}[mode]
+
+
+def _cost_with_words(searcher: Searcher, mode: Mode) -> Cost:
+    """Bytes alone: times with words would stand beside those of search by ready vectors."""
+    assert searcher.lexical is not None
+    if mode == "lexical":
+        return Cost(bytes_per_document=searcher.lexical.nbytes / len(searcher))
+    both = searcher.index.nbytes + searcher.lexical.nbytes
+    return Cost(searcher.index.code_bytes, both / len(searcher))
 
 
 def _exact(

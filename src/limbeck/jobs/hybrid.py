@@ -11,6 +11,7 @@ from typing import Any
 from limbeck.data.dataset import Dataset
 from limbeck.errors import ConfigError, StorageError
 from limbeck.evaluate import score_hits
+from limbeck.evaluate.measures import parse_measure
 from limbeck.fusion import DEPTH, MEASURE, Fusion, fit_weight
 from limbeck.index.lexical import LexicalIndex
 from limbeck.index.store import current_name, open_current, publish, take_over
@@ -39,7 +40,8 @@ def hybrid(
     analyser  "english", "cjk" or "words"; guessed from the documents when left out
     depth     candidates of each side
     cost      one pass over the documents, a second for 8 MB of English; on disk 8 bytes for each word of each document
-    raises    DataError where the documents hold no text, or `data` holds others
+    raises    DataError where the documents hold no text, or `data` holds others; MissingExtra for `data` without
+              ir-measures
     """
     folder = Path(folder)
     generation, manifest = open_current(folder)
@@ -49,6 +51,7 @@ def hybrid(
     if dataset is not None:
         refuse_other_corpus(searcher, dataset)
         dataset.split(split)
+        parse_measure(MEASURE)  # refused before the work where ir-measures is not installed
     if analyser is None:
         analyser = analyser_for(
             document.content for document in islice(searcher.documents.all(), SAMPLE)

@@ -18,6 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import ConfigError, CorruptArtefact, DataError
+from limbeck.quantisers.faiss_checks import (
+    refuse_other_codes,
+    refuse_others,
+    refuse_unsound_codes,
+    refuse_unsound_lists,
+)
 from limbeck.quantisers.product import ProductQuantiser
 from limbeck.types import Codes, Floats, Metric, Rows
 
@@ -26,17 +32,6 @@ log = logging.getLogger(__name__)
 LARGEST_L2_TABLE = 256 * 2**20  # bytes; beyond it faiss computes L2 tables list by list, with the same scores
 NO_BIAS = False  # third argument of LinearTransform
 SMALLEST_READ_LIMIT = 64 * 2**20  # bytes one array of a file may claim; or twice the file, if that is more
-OTHERS = {  # index types by a part of their name: the reason, and the way out
-    "IVFPQR": (", whose second codes refine the scores", "build it without '+': 'IVF256,PQ16np'."),
-    "Refine": (
-        ", whose second stage re-scores what the codes found",
-        "read the first alone: faiss.write_index(index.base_index, FILE).",
-    ),
-    "FastScan": (
-        ", whose packed codes are scored by rounded tables",
-        "build it without 'fs': 'IVF256,PQ16x4np'.",
-    ),
-}
 _read_limit = threading.Lock()  # faiss keeps the limit in a global
 
 
@@ -158,8 +153,8 @@ def from_faiss(index: Any) -> tuple[ProductQuantiser, Codes, Rows]:
     is_file = isinstance(index, str) or hasattr(index, "__fspath__")
     owner = read_faiss(index) if is_file else index  # stays in scope: its parts are freed with it
     inner, transforms, ids = _unwrapped(faiss.downcast_index(owner))
-    _refuse_others(inner)
-    _refuse_unsound_codes(inner)
+    refuse_others(inner)
+    refuse_unsound_codes(inner)
     quantiser = _quantiser_of(inner, _affine(transforms))
     codes, numbers = codes_of(inner)
     if ids is None:
@@ -219,7 +214,7 @@ def read_faiss(source: Any) -> Any:
             faiss.set_deserialization_loop_limit(before[1])
     inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
     if isinstance(inner, faiss.IndexIVF):
-        _refuse_unsound_lists(inner)
+        refuse_unsound_lists(inner)
         inner.nprobe = int(min(max(1, inner.nprobe), inner.nlist))  # faiss takes any number from the file
         try:
             prepare_tables(inner)
@@ -230,39 +225,6 @@ def read_faiss(source: Any) -> Any:
 
 def _reason(error: Exception) -> str:
     return str(error).splitlines()[0][-200:] if str(error) else type(error).__name__
-
-
-def _refuse_unsound_lists(index: Any) -> None:
-    """CorruptArtefact where lists and centroids are not as many, or not as wide: faiss would read beyond their ends."""
-    coarse, lists = index.quantizer, index.invlists
-    if (
-        coarse is None
-        or lists is None
-        or not 1 <= index.nlist == lists.nlist == coarse.ntotal
-        or coarse.d != index.d
-    ):
-        raise CorruptArtefact(f"this faiss index of {index.nlist} lists has other centroids or other lists.")
-    if sum(lists.list_size(number) for number in range(index.nlist)) != index.ntotal:
-        raise CorruptArtefact(f"the lists of this faiss index do not hold its {index.ntotal} documents.")
-
-
-def _refuse_unsound_codes(index: Any) -> None:
-    """CorruptArtefact where codes or codewords of an IndexPQ or IndexIVFPQ are not as wide as it says."""
-    import faiss
-
-    pq = index.pq
-    is_sound = (
-        pq.M >= 1
-        and pq.d == pq.M * pq.dsub == index.d
-        and pq.code_size == index.code_size == (pq.M * pq.nbits + 7) // 8
-        and pq.centroids.size() == pq.d * 2**pq.nbits
-    )
-    if isinstance(index, faiss.IndexIVFPQ):
-        is_sound = is_sound and index.invlists.code_size == pq.code_size
-    else:
-        is_sound = is_sound and index.codes.size() == index.ntotal * pq.code_size
-    if not is_sound:
-        raise CorruptArtefact("codes and codewords of this faiss index do not fit together.")
 
 
 def same(left: Floats | None, right: Floats | None) -> bool:
@@ -339,22 +301,6 @@ def _mapped(ids: Rows, numbers: Rows) -> Rows:
     return ids[numbers]
 
 
-def _refuse_others(index: Any) -> None:
-    """Raises ConfigError for an index that cannot be read, or that would score otherwise."""
-    import faiss
-
-    name = type(index).__name__
-    if isinstance(index, (faiss.IndexIVFPQ, faiss.IndexPQ)) and name != "IndexIVFPQR":
-        return
-    reason, hint = next(
-        (told for part, told in OTHERS.items() if part in name),
-        ("", "build it with a factory string such as 'OPQ16,IVF256,PQ16np'."),
-    )
-    raise ConfigError(
-        f"found a faiss {name}{reason}; can read IndexPQ and IndexIVFPQ, OPQ before or not.\n\nHint: {hint}"
-    )
-
-
 def _affine(transforms: list[Any]) -> tuple[Floats, Floats] | None:
     """Linear transforms one after the other as a matrix [e, d] and what is added [e]; None without any."""
     import faiss
@@ -399,15 +345,8 @@ def _list_codes(index: Any) -> tuple[NDArray[np.uint8], Rows, Rows]:
 def _quantiser_of(index: Any, affine: tuple[Floats, Floats] | None) -> ProductQuantiser:
     import faiss
 
+    refuse_other_codes(index)
     bits, sub_vectors = int(index.pq.nbits), int(index.pq.M)
-    if bits not in (4, 8) or sub_vectors * bits % 8:
-        raise ConfigError(
-            f"found codes of {sub_vectors} x {bits} bits; can read 8 bits, or 4 bits with an even count."
-        )
-    if not index.is_trained:
-        raise ConfigError("this faiss index is not trained; it holds no codewords yet.")
-    if index.metric_type not in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2):
-        raise ConfigError(f"found faiss metric {index.metric_type}; can read inner product and L2.")
     codewords = faiss.vector_to_array(index.pq.centroids).reshape(sub_vectors, 2**bits, -1).copy()
     base = _base(index)
     by_residual = base is None or bool(index.by_residual)
