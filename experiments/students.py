@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import setting as s
@@ -31,15 +31,16 @@ from limbeck.encoders.static_student import tokenizer_of
 from limbeck.evaluate import paired_interval
 from limbeck.index.flat import Flat
 from limbeck.recipes.static_student import StaticQueries
-from limbeck.recipes.students import encoder_of
-from limbeck.recipes.transformer_student import LayerQueries
+from limbeck.recipes.students import StudentRecipe, encoder_of
+from limbeck.recipes.transformer_student import LayerQueries, NarrowQueries
 
-STUDENTS: dict[str, Callable[[int], StaticQueries | LayerQueries]] = {
+STUDENTS: dict[str, Callable[[int], StudentRecipe]] = {
     "static": lambda seed: StaticQueries(seed=seed),
     "static, queries alone": lambda seed: StaticQueries(with_documents=False, seed=seed),
     "static, no gates": lambda seed: StaticQueries(gate=0, seed=seed),
     "static, width 128": lambda seed: StaticQueries(width=128, seed=seed),
     "two layers": lambda seed: LayerQueries(seed=seed),
+    "narrow, width 256": lambda seed: NarrowQueries(seed=seed),
 }
 SEEDS = {"python-api": (0, 1, 2)}
 MEASURES = ("RR@10", "R@100", "overlap@10")
@@ -82,7 +83,7 @@ def _run(
     setting: s.Setting,
     teacher: SentenceEncoder,
     student: str,
-    recipe: StaticQueries | LayerQueries,
+    recipe: StudentRecipe,
     seed: int,
     exact: Any,
 ) -> None:
@@ -146,12 +147,15 @@ def _time(results: s.ResultFile, setting: s.Setting, teacher: SentenceEncoder) -
     queries = list(setting.collection.splits[setting.report].queries.texts[:TIMED])
     data = replace(texts_of(setting), corpus=None, documents=None)
     plain = teacher.in_float32()
-    recipes = {
+    recipes: dict[str, StudentRecipe] = {
         "static": StaticQueries(),
         "static, width 128": StaticQueries(width=128),
         "two layers, ONNX": LayerQueries(beginnings=0),
         "two layers, ONNX int8": LayerQueries(beginnings=0),
+        "narrow, width 256, ONNX int8": NarrowQueries(beginnings=0),
+        "narrow, width 128, ONNX int8": NarrowQueries(width=128, beginnings=0),
     }
+    parts = {"teacher, torch float32": Parts.of(plain), "teacher, ONNX": Parts.of(plain)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         export_onnx(plain, folder / "teacher, ONNX", sample_texts=queries[:200])
@@ -161,12 +165,13 @@ def _time(results: s.ResultFile, setting: s.Setting, teacher: SentenceEncoder) -
         }
         for student, recipe in recipes.items():
             told = recipe.told(data, teacher, progress=True)
-            made = recipe.student(*told, teacher, progress=False).encoder(teacher)
+            made: Any = recipe.student(*told, teacher, progress=False).encoder(teacher)
+            parts[student] = Parts.of(made)
             if isinstance(made, StaticEncoder):
                 made.save(_made(folder / student))
             else:
                 export_onnx(
-                    made,  # type: ignore[arg-type]
+                    made,
                     folder / student,
                     sample_texts=queries[:200],
                     quantise="int8" in student,
@@ -179,7 +184,8 @@ def _time(results: s.ResultFile, setting: s.Setting, teacher: SentenceEncoder) -
                 "p50": round(_microseconds(encoder, queries), 1),
                 "a_second": round(_rate(encoder, queries)),
                 "megabytes": round(_size(folder / student, encoder), 1),
-                "multiply_adds": round(_multiply_adds(encoder, tokens)),
+                "parameters": parts[student].parameters,
+                "multiply_adds": round(_multiply_adds(encoder, tokens, parts[student])),
             }
             for student, encoder in encoders.items()
         }
@@ -195,18 +201,42 @@ def _size(folder: Path, encoder: Any) -> float:
     return sum(file.stat().st_size for file in folder.iterdir()) / 1e6
 
 
-def _multiply_adds(encoder: Any, tokens: list[int]) -> float:
-    """Of the mean query: 12·n·d² + 2·n²·d a layer; sums, gates and projection of a table."""
+class Parts(NamedTuple):
+    """What a query passes through."""
+
+    parameters: int
+    layers: int = 0
+    width: int = 0
+    projection: int = 0  # numbers
+
+    @classmethod
+    def of(cls, encoder: Any) -> Self:
+        if isinstance(encoder, StaticEncoder):
+            table, projected = encoder.table, encoder.projection
+            arrays = [
+                table.vectors,
+                table.weights,
+                table.gates,
+                table.look,
+                *([] if projected is None else [projected]),
+            ]
+            return cls(
+                sum(array.size for array in arrays), projection=0 if projected is None else projected.size
+            )
+        config = encoder.model[0].model.config
+        dense = [module.linear.weight.numel() for module in encoder.model if hasattr(module, "linear")]
+        parameters = sum(parameter.numel() for parameter in encoder.model.parameters())
+        return cls(parameters, config.num_hidden_layers, config.hidden_size, sum(dense))
+
+
+def _multiply_adds(encoder: Any, tokens: list[int], parts: Parts) -> float:
+    """Of the mean query: 12·n·w² + 2·n²·w a layer; sums and gates of a table; a projection."""
+    _, layers, width, projected = parts
     lengths = np.array(tokens, dtype=float)
     if isinstance(encoder, StaticEncoder):
-        width, gate = encoder.table.vectors.shape[1], len(encoder.table.look)
-        projected = 0 if encoder.projection is None else encoder.projection.size
-        return float((2 * lengths * width + gate * (lengths + width)).mean() + projected)
-    layers = (
-        2 if isinstance(encoder, OnnxEncoder) and encoder.fingerprint.weights != encoder.space.weights else 6
-    )
-    width = encoder.dim
-    return float((layers * (12 * lengths * width**2 + 2 * lengths**2 * width)).mean())
+        own, gate = encoder.table.vectors.shape[1], len(encoder.table.look)
+        return float((2 * lengths * own + gate * (lengths + own)).mean() + projected)
+    return float((layers * (12 * lengths * width**2 + 2 * lengths**2 * width)).mean() + projected)
 
 
 def _rate(encoder: Any, queries: list[str]) -> float:
@@ -295,13 +325,13 @@ def _times(results: s.ResultFile, name: str) -> list[str]:
     lines = [
         f"One thread, tokenisation included, {timed[-1]['tokens']:.1f} tokens a query, {TIMED} queries in turn:",
         "",
-        "| encoder | one query, µs | of the teacher's | queries a second, batches | MB | multiply-adds a query |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| encoder | one query, µs | of the teacher's | queries a second, batched | parameters | MB | multiply-adds |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for encoder, cost in found.items():
         lines.append(
             f"| {encoder} | {cost['p50']:,.0f} | 1/{base / cost['p50']:.1f} | {cost['a_second']:,} "
-            f"| {cost['megabytes']:.1f} | {cost['multiply_adds']:,} |"
+            f"| {cost.get('parameters', 0) / 1e6:.1f} M | {cost['megabytes']:.1f} | {cost['multiply_adds']:,} |"
         )
     return [*lines, ""]
 

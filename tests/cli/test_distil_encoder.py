@@ -129,7 +129,7 @@ def test_options_of_other_students_are_refused(run, commands, tmp_path):
         (("--student", "layers", "--width", "64"), "--student static or --student narrow"),
         (("--model", "m"), "--student model"),
         (("--student", "model"), "--model FOLDER_OR_HUB_NAME"),
-        (("--student", "narrow", "--width", "100"), "width=128"),
+        (("--student", "narrow", "--width", "100"), "width=256"),
     ):
         refused = run("distil-encoder", "--corpus", commands, "--out", tmp_path / "student", *words)
         assert refused.exit_code == 2

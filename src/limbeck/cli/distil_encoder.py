@@ -60,7 +60,7 @@ def distil_encoder(
         typer.Option(
             min=1,
             help="Of token vectors, for a smaller static student (the teacher's when left out), or of a narrow "
-            "transformer (128 when left out).",
+            "transformer (256 when left out).",
         ),
     ] = None,
     model: Annotated[

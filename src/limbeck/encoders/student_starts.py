@@ -72,7 +72,7 @@ def narrow(
     if width % HEAD or layers < 1:
         raise ConfigError(
             f"a narrow transformer has a width of whole heads of {HEAD}, and layers; found width {width} and "
-            f"{layers} layers.\n\nHint: width=128 or width=256."
+            f"{layers} layers.\n\nHint: width=256, or 128."
         )
     vectors = token_vectors(teacher, progress=progress)
     vectors = vectors @ widest_axes(vectors, width)
@@ -146,7 +146,7 @@ def folded(encoder: SentenceEncoder, space: Fingerprint) -> tuple[SentenceEncode
     if not weight.shape[1] < weight.shape[0]:
         raise ConfigError(
             f"this encoder of width {encoder.dim} does not end in a linear map from fewer numbers.\n\n"
-            "Hint: train a narrow one: NarrowQueries(width=128)."
+            "Hint: train a narrow one: NarrowQueries(width=256)."
         )
     axes, small = np.linalg.qr(weight)
     digest = hashlib.sha256((space.weights + hashlib.sha256(axes.tobytes()).hexdigest()).encode()).hexdigest()

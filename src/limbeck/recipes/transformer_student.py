@@ -135,8 +135,10 @@ class NarrowQueries(TransformerQueries):
     Source: EmbedDistill's BERT-mini, of 256 numbers, with a projection (Kim et al., 2023, section 4.1 and eq. 7).
     """
 
-    width: int = 128  # of its vectors before the projection, a multiple of 32
+    width: int = 256  # of its vectors before the projection, a multiple of 32
     depth: int = 2  # layers
+    layer_rate: float = 1e-3  # Adam's step; new layers have further to go than the teacher's
+    token_rate: float = 1e-3  # of the token vectors
 
     def start(
         self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
