@@ -124,12 +124,12 @@ def test_a_narrow_transformer_and_another_model_answer_too(run, text_index, comm
 
 def test_options_of_other_students_are_refused(run, commands, tmp_path):
     for words, said in (
-        (("--layers", "0,5"), "--student layers or --student model"),
+        (("--layers", "0,5"), "--student layers or --student narrow or --student model"),
         (("--student", "layers", "--layers", "x"), "0,5"),
         (("--student", "layers", "--width", "64"), "--student static or --student narrow"),
         (("--model", "m"), "--student model"),
         (("--student", "model"), "--model FOLDER_OR_HUB_NAME"),
-        (("--student", "narrow", "--width", "100"), "width=256"),
+        (("--student", "narrow", "--width", "100"), "a multiple of 32"),
     ):
         refused = run("distil-encoder", "--corpus", commands, "--out", tmp_path / "student", *words)
         assert refused.exit_code == 2

@@ -12,8 +12,8 @@ from limbeck.encoders.opening import open_encoder
 from limbeck.encoders.static_student import tokenizer_of
 from limbeck.encoders.student_starts import with_layers
 from limbeck.encoders.texts import TextList
-from limbeck.encoders.tokens import TokenLists
-from limbeck.encoders.transformer_student import TransformerStudent, padded
+from limbeck.encoders.tokens import TokenLists, padded
+from limbeck.encoders.transformer_student import TransformerStudent
 from limbeck.errors import ConfigError
 from limbeck.types import Batch
 

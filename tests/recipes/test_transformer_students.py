@@ -21,12 +21,12 @@ from limbeck.encoders.static_student import tokenizer_of
 from limbeck.encoders.student_starts import with_layers
 from limbeck.encoders.texts import TextList
 from limbeck.recipes.embed_distill import EmbedDistill
-from limbeck.recipes.students import encoder_of, linear_map
+from limbeck.recipes.students import encoder_of
 from limbeck.recipes.transformer_student import ModelQueries, NarrowQueries
 
 TLDR = Path(__file__).parents[3] / "shared" / "data" / "tldr"
 DOCUMENTS, QUERIES, DEV = 200, 1200, 100
-NARROW = NarrowQueries(width=64, depth=1, beginnings=0, epochs=3, least_steps=60, layer_rate=1e-3)
+NARROW = NarrowQueries(width=64, layers=(5,), beginnings=0, epochs=3, least_steps=60, layer_rate=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +112,10 @@ def test_it_reads_queries_and_documents_behind_its_own_prompts(data, teacher, ot
     assert read == tokenizer_of(teacher).encode("text: copy a file").ids
 
 
-@pytest.mark.parametrize("kind", ["narrow", "model"])
+@pytest.mark.parametrize("kind", ["narrow", "new", "model"])
 def test_training_brings_it_nearer_and_the_export_answers_alike(data, teacher, other, kind, tmp_path):
     one_layer = ModelQueries(model=other, layers=(1,), beginnings=0, epochs=2, least_steps=30)
-    recipe = NARROW if kind == "narrow" else one_layer
+    recipe = {"narrow": NARROW, "new": replace(NARROW, new=True), "model": one_layer}[kind]
     start = distance(before(recipe, data, teacher).encoder(teacher), data)
     encoder = encoder_of(recipe.run(data, teacher, progress=False), teacher)
     assert distance(encoder, data) < start
@@ -133,6 +133,16 @@ def test_the_same_seed_gives_the_same_numbers(few, teacher):
     np.testing.assert_array_equal(first.encode_query(["stop"]), second.encode_query(["stop"]))
 
 
+def test_a_teacher_that_is_no_bert_gets_new_layers_and_is_told_so(few, teacher, caplog, monkeypatch):
+    transformer = teacher.model[0].model
+    monkeypatch.setattr(transformer, "__class__", type("OtherModel", (type(transformer),), {}))
+    student = before(NARROW, few, teacher)
+    assert "new layers" in caplog.text
+    monkeypatch.undo()
+    new = before(replace(NARROW, new=True), few, teacher)
+    np.testing.assert_array_equal(student.vectors(np.arange(4)), new.vectors(np.arange(4)))
+
+
 @pytest.mark.parametrize("documents", ["teacher", "student"])
 def test_labels_scores_and_vectors_teach_it_too(few, teacher, other, documents):
     labels = Labels(np.arange(101), np.arange(100), np.ones(100, np.float32))
@@ -145,22 +155,6 @@ def test_labels_scores_and_vectors_teach_it_too(few, teacher, other, documents):
         np.testing.assert_allclose(stored[3], own[0], atol=1e-5)
     else:
         np.testing.assert_array_equal(stored, few.documents)
-
-
-def test_a_linear_map_is_recovered():
-    rng = np.random.default_rng(0)
-    inputs, exact = rng.normal(size=(200, 8)), rng.normal(size=(8, 5))
-    np.testing.assert_allclose(linear_map(inputs, inputs @ exact, ridge=0), exact, atol=1e-9)
-
-
-def test_a_direction_without_spread_gets_no_weight():
-    """As a layer norm leaves one: noise of float32 there would be blown up to fit what is left over."""
-    rng = np.random.default_rng(0)
-    inputs = rng.normal(size=(200, 8))
-    inputs[:, 0] = 1e-7 * rng.normal(size=200)
-    targets = inputs[:, 1:] @ rng.normal(size=(7, 5)) + 0.1 * rng.normal(size=(200, 5))
-    assert np.abs(linear_map(inputs, targets, ridge=0)[0]).max() > 1e3
-    assert np.abs(linear_map(inputs, targets)[0]).max() < 1e-3
 
 
 def test_what_is_frozen_stays(few, teacher, other):

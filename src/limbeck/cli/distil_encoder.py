@@ -46,7 +46,7 @@ def distil_encoder(
         Literal["static", "layers", "narrow", "model"],
         typer.Option(
             help="static: a table of token vectors. The others are transformers, written as 8-bit ONNX: some layers "
-            "of the teacher's, a new narrow one, or any sentence-transformers model."
+            "of the teacher's, the same made narrower, or any sentence-transformers model."
         ),
     ] = "static",
     layers: Annotated[
@@ -110,7 +110,12 @@ def distil_encoder(
     )
 
 
-TAKES = {"static": ("width",), "layers": ("layers",), "narrow": ("width",), "model": ("model", "layers")}
+TAKES = {
+    "static": ("width",),
+    "layers": ("layers",),
+    "narrow": ("width", "layers"),
+    "model": ("model", "layers"),
+}
 
 
 def _recipe(student: str, asked: Mapping[str, Any], *, epochs: int | None, seed: int) -> StudentRecipe:

@@ -16,8 +16,7 @@ from limbeck.encoders.masking import marks_of, masked
 from limbeck.encoders.precision import has_native_bfloat16
 from limbeck.encoders.sentence import no_loading_bars
 from limbeck.encoders.texts import TextList, check_texts
-from limbeck.encoders.tokens import TokenLists
-from limbeck.encoders.transformer_student import padded
+from limbeck.encoders.tokens import TokenLists, padded
 from limbeck.errors import ConfigError
 from limbeck.storage.whole import replaced_folder
 from limbeck.types import Reps, Rows

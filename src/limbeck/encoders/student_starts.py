@@ -1,4 +1,4 @@
-"""What a transformer student is before training: some layers of the teacher, a narrow new one, or any other model.
+"""What a transformer student is before training: some layers of the teacher, as they are or narrower, or another model.
 
 One that was not made for the teacher's space gets a linear map to it (`projected`), and an index may keep the smaller
 vectors before that map (`folded`).
@@ -20,17 +20,20 @@ import numpy as np
 from limbeck.encoders.fingerprint import Fingerprint
 from limbeck.encoders.sentence import SentenceEncoder, no_loading_bars
 from limbeck.encoders.static_student import token_vectors, widest_axes
+from limbeck.encoders.tokens import TokenLists, padded
 from limbeck.errors import ConfigError
 from limbeck.types import Floats
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from torch import Tensor
     from torch.nn import Module, ModuleList
     from transformers import PreTrainedModel
 
 HEAD = 32  # numbers of an attention head, as in MiniLM
 SPREAD = 0.05  # size of a new token vector's numbers: as in BERT, so that its rates fit
 POSITIONS = 512  # of a new transformer, where the teacher names no limit
+TOKENS = 8192  # that narrower layers are fitted on
+TOGETHER = 64
 
 
 def with_layers(encoder: SentenceEncoder, layers: Sequence[int]) -> SentenceEncoder:
@@ -94,9 +97,23 @@ def narrow(
         embeddings.word_embeddings.weight.copy_(torch.from_numpy(vectors * (SPREAD / size)))
         embeddings.position_embeddings.weight.mul_(0.1)
         embeddings.token_type_embeddings.weight.zero_()
-    model = _with_mean(transformer, teacher)
-    fingerprint = replace(teacher.fingerprint, dim=width, pooling="mean", precision="float32")
-    return teacher.with_model(model, fingerprint)
+    return _with_mean(transformer, teacher)
+
+
+def narrowed(
+    teacher: SentenceEncoder, layers: Sequence[int], *, width: int, texts: TokenLists, seed: int
+) -> SentenceEncoder:
+    """Some layers of the teacher, a BERT, made narrower (`encoders.slicing`), with mean pooling.
+
+    texts   of which a sample of 8,192 tokens is read
+    raises  ConfigError for other teachers, layers that it does not have, and widths that its heads do not divide
+    """
+    from limbeck.encoders.slicing import sliced
+
+    wide = with_layers(teacher, layers).model[0].model
+    batches = _sample(texts, int(teacher.model[0].tokenizer.pad_token_id), seed=seed)
+    positions = teacher.fingerprint.max_length or POSITIONS
+    return _with_mean(sliced(wide, width, batches, positions=positions, seed=seed), teacher)
 
 
 def without_unit(encoder: SentenceEncoder) -> SentenceEncoder:
@@ -172,8 +189,8 @@ def _behind(encoder: SentenceEncoder, modules: Sequence[Module], fingerprint: Fi
     )
 
 
-def _with_mean(transformer: PreTrainedModel, teacher: SentenceEncoder) -> SentenceTransformer:
-    """A sentence-transformers model of a new transformer and the teacher's tokenizer, prompts and length."""
+def _with_mean(transformer: PreTrainedModel, teacher: SentenceEncoder) -> SentenceEncoder:
+    """Mean pooling behind a transformer that has the teacher's tokenizer, prompts and length."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -183,12 +200,31 @@ def _with_mean(transformer: PreTrainedModel, teacher: SentenceEncoder) -> Senten
         transformer.save_pretrained(folder)
         teacher.model[0].tokenizer.save_pretrained(folder)
         first = Transformer(folder, max_seq_length=teacher.fingerprint.max_length)
-    return SentenceTransformer(
-        modules=[first, Pooling(transformer.config.hidden_size, "mean")],
+    width = int(transformer.config.hidden_size)
+    model = SentenceTransformer(
+        modules=[first, Pooling(width, "mean")],
         prompts=dict(teacher.model.prompts),
         default_prompt_name=teacher.model.default_prompt_name,
         device=str(teacher.model.device),
     ).eval()
+    return teacher.with_model(
+        model, replace(teacher.fingerprint, dim=width, pooling="mean", precision="float32")
+    )
+
+
+def _sample(texts: TokenLists, pad: int, *, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Batches of texts drawn at random, as many as make `TOKENS`; those of like length together."""
+    import torch
+
+    lengths = np.diff(texts.starts)
+    drawn = np.random.default_rng(seed).permutation(len(texts))
+    drawn = drawn[: 1 + int(np.searchsorted(np.cumsum(lengths[drawn]), TOKENS))]
+    order = drawn[np.argsort(lengths[drawn], kind="stable")]
+    batches = []
+    for start in range(0, len(order), TOGETHER):
+        ids, mask = padded(texts.take(order[start : start + TOGETHER]), pad)
+        batches.append((torch.from_numpy(ids), torch.from_numpy(mask)))
+    return batches
 
 
 def _stack(model: Any) -> ModuleList:

@@ -60,6 +60,15 @@ class TokenLists:
         return type(self)(self.numbers[places], np.concatenate([[0], ends]))
 
 
+def padded(texts: TokenLists, pad: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token numbers and mask [B, longest], int64; what is missing at the end is `pad` and 0."""
+    lengths = np.diff(texts.starts)
+    mask = np.arange(int(lengths.max(initial=1))) < lengths[:, None]
+    ids = np.full(mask.shape, pad, dtype=np.int64)
+    ids[mask] = texts.numbers
+    return ids, mask.astype(np.int64)
+
+
 def vocabulary_size(tokenizer: Tokenizer) -> int:
     """The largest number of a token, and 1: numbers need not be without gaps."""
     return 1 + max(tokenizer.get_vocab().values(), default=-1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limbeck.encoders.sentence import SentenceEncoder
-from limbeck.encoders.tokens import TokenLists
+from limbeck.encoders.tokens import TokenLists, padded
 from limbeck.types import Batch, Floats, Reps, Rows
 
 if TYPE_CHECKING:
@@ -83,12 +83,3 @@ class TransformerStudent:
         return self._start.with_model(
             self.model, replace(self._start.fingerprint, weights=digest.hexdigest())
         )
-
-
-def padded(texts: TokenLists, pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token numbers and mask [B, longest], int64; what is missing at the end is `pad` and 0."""
-    lengths = np.diff(texts.starts)
-    mask = np.arange(int(lengths.max(initial=1))) < lengths[:, None]
-    ids = np.full(mask.shape, pad, dtype=np.int64)
-    ids[mask] = texts.numbers
-    return ids, mask.astype(np.int64)

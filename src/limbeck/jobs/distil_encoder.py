@@ -64,7 +64,7 @@ def distil_encoder(
     corpus      a BEIR folder or a file of documents. They are matched as well, which keeps more; without it the
                 encoder is made from queries alone
     recipe      `StaticQueries()` when left out: a table of token vectors. Transformers are exported to ONNX with 8-bit
-                weights: `LayerQueries(...)`, some of the teacher's layers; `NarrowQueries(...)`, a new small one;
+                weights: `LayerQueries(...)`, some of the teacher's layers; `NarrowQueries(...)`, narrower ones;
                 `ModelQueries(model=...)`, any sentence-transformers model
     more_queries
                 matched beside the queries, never held out: those that `limbeck make-queries` made

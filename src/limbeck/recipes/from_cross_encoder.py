@@ -11,6 +11,7 @@ import numpy as np
 
 from limbeck import scores
 from limbeck.data.text_data import TextData
+from limbeck.encoders.least_squares import affine_map
 from limbeck.encoders.static_student import tokenizer_of
 from limbeck.encoders.student_starts import with_layers
 from limbeck.encoders.texts import TextList
@@ -22,7 +23,7 @@ from limbeck.losses.distil import listnet
 from limbeck.losses.pairs import match_in_pairs
 from limbeck.losses.terms import distil
 from limbeck.recipes.pair_lists import JudgedPairs
-from limbeck.recipes.students import RIDGE, bank_of, linear_map
+from limbeck.recipes.students import bank_of
 from limbeck.train.fit import Schedule, fit
 from limbeck.train.system import System, TrainingQueries, training_step
 from limbeck.types import Batch, Floats, Reps, Step, Term
@@ -144,11 +145,11 @@ class FromCrossEncoder:
         docs = data.documents[judged.ids[:pairs]]
         started = {}
         if self.objective == "query":
-            started["query"] = least_squares(queries, targets.mean(axis=1))
+            started["query"] = affine_map(queries, targets.mean(axis=1))
         if self.objective == "joint":
-            started["joint"] = least_squares(np.concatenate(_joined(told, docs), axis=-1), targets[:pairs])
+            started["joint"] = affine_map(np.concatenate(_joined(told, docs), axis=-1), targets[:pairs])
         if self.match_documents:
-            started["document"] = least_squares(docs, np.asarray(judged.document[:pairs]))
+            started["document"] = affine_map(docs, np.asarray(judged.document[:pairs]))
         return started
 
 
@@ -227,15 +228,6 @@ class DocumentSide:
                 parts.append(self.student.forward(batch).flat.numpy())
         vectors: Floats = np.concatenate(parts)[np.argsort(order)]
         return vectors
-
-
-def least_squares(inputs: Floats, targets: Floats, *, ridge: float = RIDGE) -> Floats:
-    """The affine map [inputs + 1, d] from the one to the other, both [..., width]; ridge as in `linear_map`."""
-    flat = np.asarray(inputs, dtype=np.float64).reshape(-1, inputs.shape[-1])
-    goal = np.asarray(targets, dtype=np.float64).reshape(len(flat), -1)
-    centre, goal_centre = flat.mean(axis=0), goal.mean(axis=0)
-    weights = linear_map(flat - centre, goal - goal_centre, ridge=ridge)
-    return np.concatenate([weights, (goal_centre - centre @ weights)[None]]).astype(np.float32)
 
 
 def _joined(query: Any, docs: Any) -> list[Any]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from limbeck.train.history import History
 
 log = logging.getLogger(__name__)
-RIDGE = 1e-2
 
 
 class Student(TrainableQuery, Protocol):
@@ -170,19 +169,6 @@ def with_beginnings(
     known = [] if data.more_vectors is None else [data.more_vectors]
     vectors = np.concatenate([*known, encode_texts(begun, teacher, "query", progress=progress)])
     return replace(data, more_queries=[*data.more_queries, *begun], more_vectors=vectors)
-
-
-def linear_map(inputs: Floats, targets: Floats, *, ridge: float = RIDGE) -> Floats:
-    """The least-squares map [w, d] of rows [N, w] to rows [N, d], without a constant.
-
-    ridge  times the mean square of an input: directions in which inputs hardly differ get no large weights, under which
-           a small step of the student would throw the mapped vector far. A layer norm leaves one such direction
-    """
-    rows, goal = (np.asarray(array, dtype=np.float64) for array in (inputs, targets))
-    gram = rows.T @ rows
-    gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
-    found: Floats = np.linalg.lstsq(gram, rows.T @ goal, rcond=None)[0]
-    return found
 
 
 def bank_of(data: TextData) -> Bank:
