@@ -159,7 +159,8 @@ def folded(encoder: SentenceEncoder, space: Fingerprint) -> tuple[SentenceEncode
     raises  ConfigError where there is no projection from fewer numbers
     """
     *steps, last = encoder.model
-    weight = last.linear.weight.detach().cpu().numpy() if type(last).__name__ == "Dense" else np.empty((0, 0))
+    is_map = type(last).__name__ == "Dense" and last.linear.bias is None
+    weight = last.linear.weight.detach().cpu().numpy() if is_map else np.empty((0, 0))
     if not weight.shape[1] < weight.shape[0]:
         raise ConfigError(
             f"this encoder of width {encoder.dim} does not end in a linear map from fewer numbers.\n\n"
