@@ -6,6 +6,7 @@
 Symmetric students are searched over their own document vectors, the others over the teacher's. Figures are of `report`
 splits. Generated queries are read from LIMBECK_GENERATED/<set>.jsonl (`limbeck make-queries`); without them their steps
 are left out. A claim is reproduced when it holds with every seed and the interval of the difference lies above 0.
+Transformers are judged in float32 and as they are served: exported, with 8-bit weights.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +27,7 @@ import students
 from limbeck.data.text_data import TextData
 from limbeck.encoders import SentenceEncoder
 from limbeck.encoders.collection import encode_texts
+from limbeck.encoders.export import export_onnx
 from limbeck.evaluate import paired_interval
 from limbeck.index.flat import Flat
 from limbeck.recipes.embed_distill import EmbedDistill
@@ -70,6 +73,7 @@ CLAIMS = [
     ("embedding only, documents and generated queries", "embedding only, documents matched too"),
 ]
 MEASURES = ("RR@10", "R@100", "overlap@10")
+SERVED = "8-bit weights"
 
 
 def static(step: Step, seed: int) -> StudentRecipe:
@@ -154,7 +158,8 @@ def run(bench: Bench, results: s.ResultFile, student: str, name: str, seed: int)
         "recipe": f"{recipe!r} {step.objective!r}",
         "generated": len(data.more_queries),
     }
-    if results.values(key) is not None:
+    forms = [key] if student == "static" else [key, {**key, "form": SERVED}]
+    if all(results.values(form) is not None for form in forms):
         return
     begun = time.perf_counter()
     if step.objective is None:
@@ -169,6 +174,16 @@ def run(bench: Bench, results: s.ResultFile, student: str, name: str, seed: int)
     queries = list(bench.setting.collection.splits[bench.setting.report].queries.texts)
     hits = s.search(Flat(documents), encoder.encode(queries, side="query").flat)
     keep(results, key, bench.judged(hits), {"seconds": seconds})
+    if isinstance(encoder, SentenceEncoder):
+        vectors = as_served(encoder, queries, sample_texts=list(data.queries[:200]))
+        keep(results, {**key, "form": SERVED}, bench.judged(s.search(Flat(documents), vectors)), {})
+
+
+def as_served(encoder: SentenceEncoder, queries: list[str], *, sample_texts: list[str]) -> np.ndarray:
+    """Vectors of the queries by the encoder's export with 8-bit weights."""
+    with tempfile.TemporaryDirectory() as name:
+        exported = export_onnx(encoder, Path(name) / "student", sample_texts=sample_texts, quantise=True)
+        return np.array(exported.encode(queries, side="query").flat)
 
 
 def keep(
@@ -187,18 +202,25 @@ def report(results: s.ResultFile) -> str:
     for name in s.NAMES:
         known = results.values({"set": name, "student": "teacher"})
         for student in STUDENTS if known else ():
-            found = {step: _seeds(results, name, student, step) for step in STEPS}
+            found = {
+                f"{step}, {form}" if form else step: _seeds(results, name, student, step, form)
+                for step in STEPS
+                for form in (None, SERVED)
+            }
             found = {step: seeds for step, seeds in found.items() if seeds}
             if found:
-                lines += _section(results, name, student, found, known)
+                lines += _section(name, student, found, known)
     return "\n".join(lines) + "\n"
 
 
-def _seeds(results: s.ResultFile, name: str, student: str, step: str) -> list[dict[str, np.ndarray]]:
+def _seeds(
+    results: s.ResultFile, name: str, student: str, step: str, form: str | None
+) -> list[dict[str, np.ndarray]]:
     rows = [
         row["key"]
         for row in results.rows
-        if (row["key"]["set"], row["key"]["student"], row["key"].get("step")) == (name, student, step)
+        if [row["key"].get(part) for part in ("set", "student", "step", "form")]
+        == [name, student, step, form]
         and row["key"]["recipe"]
         == f"{STUDENTS[student](STEPS[step], row['key']['seed'])!r} {STEPS[step].objective!r}"
     ]
@@ -206,7 +228,6 @@ def _seeds(results: s.ResultFile, name: str, student: str, step: str) -> list[di
 
 
 def _section(
-    results: s.ResultFile,
     name: str,
     student: str,
     found: dict[str, list[dict[str, np.ndarray]]],
