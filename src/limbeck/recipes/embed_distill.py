@@ -35,7 +35,8 @@ class EmbedDistill:
     Trains: the student, of the queries alone or of both sides.
     Frozen: the teacher; with `documents="teacher"` its document vectors and every index over them.
     Claim:  direct < + distillation < + inherited documents < + query matching; more for smaller students.
-    Source: Kim et al., 2023, eq. 7 to 11 and table 1. Temperatures are ours: MiniLM's scores are cosines.
+    Source: Kim et al., 2023, eq. 7 to 11 and table 1. Temperatures are ours: MiniLM's scores are cosines
+            (experiments/temperatures.py).
     """
 
     one_hot: float = 1.0  # weight of the soft-max's cross-entropy with the labels (eq. 9)
