@@ -20,9 +20,12 @@ from limbeck.encoders.opening import open_encoder
 from limbeck.encoders.static_student import tokenizer_of
 from limbeck.encoders.student_starts import with_layers
 from limbeck.encoders.texts import TextList
+from limbeck.errors import ConfigError
+from limbeck.jobs.distil_encoder import distil_encoder
 from limbeck.recipes.embed_distill import EmbedDistill
+from limbeck.recipes.static_student import StaticQueries
 from limbeck.recipes.students import encoder_of
-from limbeck.recipes.transformer_student import ModelQueries, NarrowQueries
+from limbeck.recipes.transformer_student import LayerQueries, ModelQueries, NarrowQueries
 
 TLDR = Path(__file__).parents[3] / "shared" / "data" / "tldr"
 DOCUMENTS, QUERIES, DEV = 200, 1200, 100
@@ -141,6 +144,24 @@ def test_a_teacher_that_is_no_bert_gets_new_layers_and_is_told_so(few, teacher, 
     monkeypatch.undo()
     new = before(replace(NARROW, new=True), few, teacher)
     np.testing.assert_array_equal(student.vectors(np.arange(4)), new.vectors(np.arange(4)))
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        LayerQueries(layers=(0, 9)),
+        NarrowQueries(width=100),
+        NarrowQueries(layers=(6,)),
+        NarrowQueries(new=True, width=384),
+        ModelQueries(model=str(Path(__file__).parent)),
+        StaticQueries(width=400),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_is_refused_before_any_text_is_encoded(teacher, recipe, monkeypatch, tmp_path):
+    monkeypatch.setattr(type(teacher), "encode", None)
+    with pytest.raises(ConfigError, match=r"layers|width|holds no model"):
+        distil_encoder(["list files", "stop a service"], out=tmp_path / "out", teacher=teacher, recipe=recipe)
 
 
 @pytest.mark.parametrize("documents", ["teacher", "student"])

@@ -66,7 +66,7 @@ class SentenceEncoder:
         normalise   True makes vectors unit length; None leaves it to the model
         device      None = the fastest there is
         revision    of a hub name: branch, tag or commit
-        raises      MissingExtra without sentence-transformers, ConfigError for what the model cannot do,
+        raises      MissingExtra without sentence-transformers, ConfigError without a model, and for what it cannot do,
                     CorruptArtefact if the default teacher's files are not the published ones
         """
         folder = find_model(name_or_path, revision=revision)
@@ -147,6 +147,11 @@ def _load(folder: Path, device: str | None) -> SentenceTransformer:
             "encoding with a sentence-transformers model needs torch and sentence-transformers.\n\n"
             "Install it with: pip install 'limbeck[train]'"
         ) from error
+    if not any((folder / name).is_file() for name in ("modules.json", "config.json")):
+        raise ConfigError(
+            f"{folder} holds no model: neither modules.json nor config.json is there.\n\n"
+            "Hint: give a folder saved with `model.save_pretrained(path)`, or a hub name."
+        )
     with no_loading_bars():
         model = SentenceTransformer(
             str(folder), device=device, local_files_only=True, trust_remote_code=False

@@ -39,7 +39,7 @@ def sliced(wide: BertModel, width: int, batches: Batches, *, positions: int, see
     cost       for each layer a reading of the texts by the wide one and six by the narrow one; memory: 4·T·16·d bytes
     raises     ConfigError for other transformers than BERT, and a width that its heads do not divide
     """
-    _check(wide, width)
+    check_narrower(wide, width)
     norms = [EMBEDDED, *(f"{layer}{norm}" for layer in _layers(wide) for norm in (NORM, LAST))]
     states = {path: said for path, (_, said) in _passing(wide, norms, batches).items()}
     axes = _axes(list(states.values()), width, seed=seed)
@@ -184,7 +184,8 @@ def _passing(model: BertModel, paths: Sequence[str], batches: Batches) -> dict[s
     }
 
 
-def _check(wide: BertModel, width: int) -> None:
+def check_narrower(wide: BertModel, width: int) -> None:
+    """ConfigError unless this is a BERT, and the width is one of fewer whole heads."""
     config = wide.config
     if type(wide).__name__ != "BertModel":
         raise ConfigError(

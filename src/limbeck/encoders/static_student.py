@@ -156,11 +156,15 @@ def widest_axes(vectors: Floats, width: int) -> Floats:
 
     raises  ConfigError unless w lies below d
     """
-    dim = vectors.shape[1]
-    if not 1 <= width < dim:
-        raise ConfigError(f"`width` must lie in 1..{dim - 1}, below the teacher's {dim}; found {width}.")
+    check_width(width, vectors.shape[1])
     axes: Floats = np.linalg.eigh(vectors.T @ vectors)[1][:, ::-1][:, :width]
     return np.ascontiguousarray(axes)
+
+
+def check_width(width: int | None, dim: int) -> None:
+    """ConfigError unless a student's width lies below the teacher's; None is the teacher's."""
+    if width is not None and not 1 <= width < dim:
+        raise ConfigError(f"`width` must lie in 1..{dim - 1}, below the teacher's {dim}; found {width}.")
 
 
 def tokenizer_of(teacher: SentenceEncoder) -> Tokenizer:

@@ -19,7 +19,7 @@ import numpy as np
 
 from limbeck.encoders.fingerprint import Fingerprint
 from limbeck.encoders.sentence import SentenceEncoder, no_loading_bars
-from limbeck.encoders.static_student import token_vectors, widest_axes
+from limbeck.encoders.static_student import check_width, token_vectors, widest_axes
 from limbeck.encoders.tokens import TokenLists, padded
 from limbeck.errors import ConfigError
 from limbeck.types import Floats
@@ -44,18 +44,23 @@ def with_layers(encoder: SentenceEncoder, layers: Sequence[int]) -> SentenceEnco
     import torch
 
     plain = encoder.in_float32()
+    check_layers(plain, layers)
     stack = _stack(plain.model[0].model)
-    wrong = [layer for layer in layers if not 0 <= layer < len(stack)]
-    if wrong or not layers:
-        raise ConfigError(
-            f"`layers` must name at least one of the model's, 0 to {len(stack) - 1}; found {tuple(layers)}."
-        )
     kept = torch.nn.ModuleList(copy.deepcopy(stack[layer]) for layer in layers)
     model = copy.deepcopy(
         plain.model, {id(stack): kept}
     )  # with these for the stack: the others are never copied
     model[0].model.config.num_hidden_layers = len(layers)
     return plain.with_model(model, plain.fingerprint)
+
+
+def check_layers(encoder: SentenceEncoder, layers: Sequence[int]) -> None:
+    """ConfigError unless these are layers of the encoder's transformer, one at least."""
+    count = len(_stack(encoder.model[0].model))
+    if not layers or not all(0 <= layer < count for layer in layers):
+        raise ConfigError(
+            f"`layers` must name at least one of the model's, 0 to {count - 1}; found {tuple(layers)}."
+        )
 
 
 def narrow(
@@ -72,11 +77,7 @@ def narrow(
     import torch
     from transformers import BertConfig, BertModel
 
-    if width % HEAD or layers < 1:
-        raise ConfigError(
-            f"a narrow transformer has a width of whole heads of {HEAD}, and layers; found width {width} and "
-            f"{layers} layers.\n\nHint: width=256, or 128."
-        )
+    check_new(teacher, width=width, layers=layers)
     vectors = token_vectors(teacher, progress=progress)
     vectors = vectors @ widest_axes(vectors, width)
     config = BertConfig(
@@ -98,6 +99,16 @@ def narrow(
         embeddings.position_embeddings.weight.mul_(0.1)
         embeddings.token_type_embeddings.weight.zero_()
     return _with_mean(transformer, teacher)
+
+
+def check_new(teacher: SentenceEncoder, *, width: int, layers: int) -> None:
+    """ConfigError unless a new transformer of this width and depth can be a student of the teacher's."""
+    if width % HEAD or layers < 1:
+        raise ConfigError(
+            f"a narrow transformer has a width of whole heads of {HEAD}, and layers; found width {width} and "
+            f"{layers} layers.\n\nHint: width=256, or 128."
+        )
+    check_width(width, teacher.dim)
 
 
 def narrowed(

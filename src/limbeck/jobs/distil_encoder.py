@@ -90,8 +90,9 @@ def distil_encoder(
             "the corpus is ready vectors; a student reads texts.\n\nHint: leave the corpus out."
         )
     teacher = opened_encoder(teacher)
-    data = _texts(opened, queries, teacher, more_queries=more_queries, labels=labels, progress=progress)
     recipe = recipe or StaticQueries()
+    recipe.check(teacher)
+    data = _texts(opened, queries, teacher, more_queries=more_queries, labels=labels, progress=progress)
     histories: list[History] = []
     options: dict[str, Any] = {
         "folder": None if checkpoints is None else Path(checkpoints),

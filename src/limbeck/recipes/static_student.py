@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limbeck.data.text_data import TextData
-from limbeck.encoders.static_student import StaticStudent, token_vectors, tokenizer_of
+from limbeck.encoders.static_student import StaticStudent, check_width, token_vectors, tokenizer_of
 from limbeck.encoders.texts import Texts
 from limbeck.encoders.tokens import TokenLists
 from limbeck.recipes.students import Student, matched, told_texts
@@ -60,6 +60,10 @@ class StaticQueries:
         memory  the vectors of the training texts, 4 bytes for each of their tokens, and four times U·d numbers
         """
         return matched(self, data, teacher, folder=folder, on_history=on_history, progress=progress)
+
+    def check(self, teacher: SentenceEncoder) -> None:
+        """Raises ConfigError for a width that is not below the teacher's."""
+        check_width(self.width, teacher.dim)
 
     @property
     def clip(self) -> float | None:

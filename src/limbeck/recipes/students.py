@@ -48,6 +48,10 @@ class StudentRecipe(Paced, Protocol):
     @property
     def clip(self) -> float | None: ...
 
+    def check(self, teacher: SentenceEncoder) -> None:
+        """Raises what `student` would for this teacher, before any text is encoded."""
+        ...
+
     def run(
         self,
         data: TextData,

@@ -15,8 +15,17 @@ from tqdm import tqdm
 from limbeck.data.text_data import TextData
 from limbeck.encoders.least_squares import linear_map
 from limbeck.encoders.sentence import SentenceEncoder
+from limbeck.encoders.slicing import check_narrower
 from limbeck.encoders.static_student import tokenizer_of
-from limbeck.encoders.student_starts import narrow, narrowed, projected, with_layers, without_unit
+from limbeck.encoders.student_starts import (
+    check_layers,
+    check_new,
+    narrow,
+    narrowed,
+    projected,
+    with_layers,
+    without_unit,
+)
 from limbeck.encoders.texts import TextList, Texts
 from limbeck.encoders.tokens import TokenLists
 from limbeck.encoders.transformer_student import TransformerStudent
@@ -61,6 +70,10 @@ class TransformerQueries(ABC):
         cost  epochs · (Q + documents) encodings and gradients by the student; one encoding of beginnings by the teacher
         """
         return matched(self, data, teacher, folder=folder, on_history=on_history, progress=progress)
+
+    @abstractmethod
+    def check(self, teacher: SentenceEncoder) -> None:
+        """Raises ConfigError where no such student can be made for this teacher; texts are not needed for that."""
 
     @property
     def clip(self) -> float | None:
@@ -122,6 +135,9 @@ class LayerQueries(TransformerQueries):
 
     layers: tuple[int, ...] = (0, 5)  # of the teacher's, from 0, in this order
 
+    def check(self, teacher: SentenceEncoder) -> None:
+        check_layers(teacher, self.layers)
+
     def start(
         self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
     ) -> SentenceEncoder:
@@ -145,18 +161,26 @@ class NarrowQueries(TransformerQueries):
     layer_rate: float = 1e-3  # Adam's step
     token_rate: float = 1e-3  # of the token vectors
 
+    def check(self, teacher: SentenceEncoder) -> None:
+        if self._is_sliced(teacher):
+            check_layers(teacher, self.layers)
+            check_narrower(teacher.model[0].model, self.width)
+        else:
+            check_new(teacher, width=self.width, layers=len(self.layers))
+
+    def _is_sliced(self, teacher: SentenceEncoder) -> bool:
+        return not self.new and type(teacher.model[0].model).__name__ == "BertModel"
+
     def start(
         self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
     ) -> SentenceEncoder:
-        is_bert = type(teacher.model[0].model).__name__ == "BertModel"
-        if not is_bert:
-            log.warning("this teacher is no BERT: the narrow student starts with new layers")
-        if self.new or not is_bert:
-            started = narrow(
-                teacher, width=self.width, layers=len(self.layers), seed=self.seed, progress=progress
-            )
-        else:
+        if self._is_sliced(teacher):
             started = narrowed(teacher, self.layers, width=self.width, texts=texts, seed=self.seed)
+        else:
+            if not self.new:
+                log.warning("this teacher is no BERT: the narrow student starts with new layers")
+            layers = len(self.layers)
+            started = narrow(teacher, width=self.width, layers=layers, seed=self.seed, progress=progress)
         return fitted_projection(started, texts, vectors, teacher, seed=self.seed, progress=progress)
 
 
@@ -172,6 +196,11 @@ class ModelQueries(TransformerQueries):
 
     model: str = "sentence-transformers/paraphrase-MiniLM-L3-v2"  # folder or hub name
     layers: tuple[int, ...] = ()  # of the model's, from 0, in this order; () = all
+
+    def check(self, teacher: SentenceEncoder) -> None:
+        opened = self.reader(teacher)
+        if self.layers:
+            check_layers(opened, self.layers)
 
     def reader(self, teacher: SentenceEncoder) -> SentenceEncoder:
         """The model itself: its own tokenizer, prompts and pooling."""
