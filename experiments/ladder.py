@@ -2,6 +2,7 @@
 
     python experiments/ladder.py                                   # what is missing in the result file
     python experiments/ladder.py --sets tldr --students static     # a part of it
+    python experiments/ladder.py --students "layers, briefly"      # two layers in 250 steps, which rank the steps alike
 
 Symmetric students are searched over their own document vectors, the others over the teacher's. Figures are of `report`
 splits. Generated queries are read from LIMBECK_GENERATED/<set>.jsonl (`limbeck make-queries`); without them their steps
@@ -74,23 +75,30 @@ CLAIMS = [
 ]
 MEASURES = ("RR@10", "R@100", "overlap@10")
 SERVED = "8-bit weights"
+BRIEF = 16_000  # training queries
 
 
 def static(step: Step, seed: int) -> StudentRecipe:
     return StaticQueries(with_documents=step.documents, seed=seed)
 
 
-def layers(step: Step, seed: int) -> StudentRecipe:
+def layers(step: Step, seed: int) -> LayerQueries:
     return LayerQueries(beginnings=32 if step.documents else 0, seed=seed)
 
 
-STUDENTS = {"static": static, "layers": layers}
+def briefly(step: Step, seed: int) -> StudentRecipe:
+    return replace(
+        layers(step, seed), epochs=1, least_steps=0, most_documents=BRIEF
+    )  # 250 steps, of a symmetric student's documents as well: these take nine times a query's time
+
+
+STUDENTS = {"static": static, "layers": layers, "layers, briefly": briefly}
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--sets", default=",".join(s.NAMES))
-    asked.add_argument("--students", default=",".join(STUDENTS))
+    asked.add_argument("--students", default=";".join(STUDENTS), help="names with semicolons between")
     asked.add_argument("--steps", default=";".join(STEPS), help="names with semicolons between")
     asked.add_argument("--table", action="store_true", help="write the table from what is there")
     given = asked.parse_args()
@@ -98,10 +106,11 @@ def main() -> None:
     for name in () if given.table else given.sets.split(","):
         bench = Bench.open(name)
         bench.teacher_row(results)
-        for student in given.students.split(","):
+        for student in given.students.split(";"):
+            its = bench.brief() if student == "layers, briefly" else bench
             for seed in SEEDS.get(name, (0,)):
                 for step in given.steps.split(";"):
-                    run(bench, results, student, step, seed)
+                    run(its, results, student, step, seed)
     text = report(results)
     (s.RESULTS / "ladder.md").write_text(text)
     print(text)
@@ -136,6 +145,16 @@ class Bench:
         vectors = encode_texts(texts, self.teacher, "query", progress=False)
         return replace(self.data, more_queries=texts, more_vectors=np.array(vectors))
 
+    def brief(self) -> Bench:
+        """With BRIEF of the training queries."""
+        count = min(BRIEF, len(self.data.queries))
+        rows = np.sort(np.random.default_rng(13).permutation(len(self.data.queries))[:count])
+        queries = [self.data.queries[row] for row in rows]
+        labels = None if self.data.labels is None else self.data.labels.take(rows)
+        return replace(
+            self, data=replace(self.data, queries=queries, vectors=self.data.vectors[rows], labels=labels)
+        )
+
     def teacher_row(self, results: s.ResultFile) -> None:
         keep(results, {"set": self.setting.name, "student": "teacher"}, self.judged(self.exact), {})
 
@@ -158,7 +177,7 @@ def run(bench: Bench, results: s.ResultFile, student: str, name: str, seed: int)
         "recipe": f"{recipe!r} {step.objective!r}",
         "generated": len(data.more_queries),
     }
-    forms = [key] if student == "static" else [key, {**key, "form": SERVED}]
+    forms = [key, {**key, "form": SERVED}] if student == "layers" else [key]
     if all(results.values(form) is not None for form in forms):
         return
     begun = time.perf_counter()
@@ -174,7 +193,7 @@ def run(bench: Bench, results: s.ResultFile, student: str, name: str, seed: int)
     queries = list(bench.setting.collection.splits[bench.setting.report].queries.texts)
     hits = s.search(Flat(documents), encoder.encode(queries, side="query").flat)
     keep(results, key, bench.judged(hits), {"seconds": seconds})
-    if isinstance(encoder, SentenceEncoder):
+    if student == "layers" and isinstance(encoder, SentenceEncoder):
         vectors = as_served(encoder, queries, sample_texts=list(data.queries[:200]))
         keep(results, {**key, "form": SERVED}, bench.judged(s.search(Flat(documents), vectors)), {})
 

@@ -127,7 +127,7 @@ def test_float32_of_a_bfloat16_encoder_is_the_float32_encoder(teacher, teacher_f
 
 @pytest.mark.parametrize(("native", "chosen"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_takes_bfloat16_where_the_processor_has_it(teacher_folder, monkeypatch, native, chosen):
-    monkeypatch.setattr("limbeck.encoders.sentence.has_native_bfloat16", lambda: native)
+    monkeypatch.setattr("limbeck.encoders.precision.has_native_bfloat16", lambda: native)
     assert SentenceEncoder.open(teacher_folder).fingerprint.precision == chosen
 
 

@@ -69,6 +69,29 @@ def test_a_step_moves_the_student_and_never_the_teacher(teacher, tokens):
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.model.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("layers", [(0, 5), ALL])
+def test_training_in_bfloat16_points_where_float32_does(teacher, tokens, layers):
+    gradients = []
+    for precision in ("float32", "bfloat16"):
+        student = TransformerStudent(tokens, with_layers(teacher, layers), precision=precision)
+        found = vectors(student, 0, 1, 2, 3, 4)
+        assert found.dtype == torch.float32
+        (found - torch.from_numpy(teacher.encode_query([*TEXTS[1:], TEXTS[0]]))).norm(dim=1).mean().backward()
+        parameters = [parameter for group in student.groups().values() for parameter in group]
+        assert {parameter.dtype for parameter in parameters} == {torch.float32}
+        gradients.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
+    assert not torch.equal(*gradients)
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.99
+
+
+def test_without_gradient_its_vectors_are_float32s_whatever_it_trains_in(teacher, tokens):
+    found = [
+        TransformerStudent(tokens, with_layers(teacher, (0, 5)), precision=precision).vectors(np.arange(5))
+        for precision in ("float32", "bfloat16")
+    ]
+    np.testing.assert_array_equal(*found)
+
+
 def test_exported_it_is_an_encoder_of_the_teachers_space(teacher, tokens, tmp_path):
     encoder = TransformerStudent(tokens, with_layers(teacher, (0,))).encoder(teacher)
     export_onnx(encoder, tmp_path / "student", sample_texts=TEXTS, space=teacher.fingerprint)

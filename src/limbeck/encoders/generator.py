@@ -6,14 +6,13 @@ Letters: B texts, n tokens, d width of the encoder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from limbeck.encoders.masking import marks_of, masked
-from limbeck.encoders.precision import has_native_bfloat16
+from limbeck.encoders.precision import chosen, multiplying_in
 from limbeck.encoders.sentence import no_loading_bars
 from limbeck.encoders.texts import TextList, check_texts
 from limbeck.encoders.tokens import TokenLists, padded
@@ -122,7 +121,7 @@ class QueryGenerator:
         groups, parts = _alike(lengths), []
         for rows in groups:
             ids, mask = padded(read.take(rows), self._pad)
-            with self._precision():
+            with multiplying_in(chosen("auto")):
                 hidden = self.model.get_encoder()(
                     input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)
                 ).last_hidden_state.float()
@@ -145,7 +144,7 @@ class QueryGenerator:
                 said, there = said[:, 1:], there[:, 1:]
             before = np.concatenate([np.full((len(rows), 1), self._start), said[:, :-1]], axis=1)
             heard = (part[torch.from_numpy(rows), :longest] for part in (states.vectors, states.mask))
-            with self._precision():
+            with multiplying_in(chosen("auto")):
                 logits = self.model(
                     **_encoded(*heard),
                     decoder_input_ids=torch.from_numpy(before),
@@ -172,7 +171,7 @@ class QueryGenerator:
             eos_token_id=self._end,
             pad_token_id=self._pad,
         )
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), multiplying_in(chosen("auto")):
             found = self.model.generate(**_encoded(states.vectors, states.mask), generation_config=settings)
         return [self._text(numbers) for numbers in found.tolist()]
 
@@ -215,11 +214,6 @@ class QueryGenerator:
     def _text(self, numbers: list[int]) -> str:
         text: str = self.tokenizer.decode(numbers, skip_special_tokens=True)
         return " ".join(text.split())
-
-    def _precision(self) -> AbstractContextManager[None]:
-        import torch
-
-        return torch.autocast("cpu", torch.bfloat16, enabled=has_native_bfloat16())
 
 
 def _alike(lengths: Rows) -> list[Rows]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from limbeck.encoders.pair_pooling import (
     separator,
 )
 from limbeck.encoders.pair_tokens import PairTokenizer
-from limbeck.encoders.precision import has_native_bfloat16
+from limbeck.encoders.precision import Chosen, chosen, multiplying_in
 from limbeck.encoders.saved import SETTINGS, TOKENIZER, check_files, read_settings, write_settings
 from limbeck.encoders.texts import longest_first
 from limbeck.errors import ConfigError, CorruptArtefact
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Parameter
 
-    from limbeck.encoders.sentence import Precision, SentenceEncoder
+    from limbeck.encoders.precision import Precision
+    from limbeck.encoders.sentence import SentenceEncoder
 
 KIND = "pair"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -80,7 +81,7 @@ class PairEncoder:
         *,
         pooling: Pooling,
         closing: Separator,
-        precision: Literal["float32", "bfloat16"],
+        precision: Chosen,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -114,7 +115,7 @@ class PairEncoder:
             parameter.requires_grad_()
         tokenizer = _tokenizer(source.tokenizer, model.config, max_length=max_length)
         head = _head(pooling, int(model.config.hidden_size), seed=seed)
-        return cls(model, tokenizer, head, pooling=pooling, closing=closing, precision=_chosen(precision))
+        return cls(model, tokenizer, head, pooling=pooling, closing=closing, precision=chosen(precision))
 
     def read(self, tokens: PairTokens) -> PairReps:
         """With gradient where it is on. The transformer computes in `precision`, what stands behind it in float32."""
@@ -198,7 +199,7 @@ class PairEncoder:
         )
         pooling, closing = settings["pooling"], settings["closing"]
         head = _head(pooling, int(model.config.hidden_size), seed=0)
-        found = cls(model, tokenizer, head, pooling=pooling, closing=closing, precision=_chosen(precision))
+        found = cls(model, tokenizer, head, pooling=pooling, closing=closing, precision=chosen(precision))
         _fill(found, folder / WEIGHTS)
         return found
 
@@ -226,11 +227,9 @@ class PairEncoder:
             with torch.no_grad():
                 yield rows, self.read(tokens)
 
-    def _computing(self) -> AbstractContextManager[Any]:
-        import torch
-
+    def _computing(self) -> AbstractContextManager[None]:
         device = self.token_vectors.device.type
-        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16")
+        return multiplying_in(self.precision, device=device)
 
     def _settings(self) -> dict[str, Any]:
         own = {name: getattr(self.tokenizer, name) for name in _READING}
@@ -266,14 +265,6 @@ def _checked_settings(folder: Path) -> dict[str, Any]:
         ) from error
     check_files(folder, files)
     return settings
-
-
-def _chosen(precision: Precision) -> Literal["float32", "bfloat16"]:
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ConfigError(f"`precision` must be 'auto', 'float32' or 'bfloat16', found {precision!r}.")
-    if precision == "auto":
-        return "bfloat16" if has_native_bfloat16() else "float32"
-    return precision
 
 
 def _tokenizer(outer: Any, config: Any, *, max_length: int) -> PairTokenizer:

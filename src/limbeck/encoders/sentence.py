@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from limbeck.encoders.default_teacher import DEFAULT_TEACHER
 from limbeck.encoders.fingerprint import Fingerprint
 from limbeck.encoders.model_folder import find_model, weights_digest
-from limbeck.encoders.precision import has_native_bfloat16
+from limbeck.encoders.precision import Precision, chosen
 from limbeck.encoders.texts import check_texts
 from limbeck.errors import ConfigError, MissingExtra
 from limbeck.types import Floats, Reps, Side
@@ -20,7 +20,6 @@ from limbeck.types import Floats, Reps, Side
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 _DOCUMENT_PROMPTS = (
     "document",
     "passage",
@@ -186,22 +185,12 @@ def _set_max_length(model: Any, max_length: int) -> None:
 
 
 def _choose_precision(model: Any, precision: Precision) -> str:
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ConfigError(f"`precision` must be 'auto', 'float32' or 'bfloat16', found {precision!r}.")
     odd = sorted(set(module_names(model)) - _PLAIN_MODULES)
     if precision == "bfloat16" and odd:
         raise ConfigError(f"bfloat16 is supported for {sorted(_PLAIN_MODULES)}; this model also has {odd}.")
-    if precision == "auto":
-        return "bfloat16" if not odd and _has_fast_bfloat16(model.device.type) else "float32"
-    return precision
-
-
-def _has_fast_bfloat16(device_type: str) -> bool:
-    import torch
-
-    if device_type == "cpu":
-        return has_native_bfloat16() and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-    return device_type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "auto" and odd:
+        return "float32"
+    return chosen(precision, device=model.device.type)
 
 
 def _compute_in_bfloat16(model: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from limbeck.encoders.precision import Chosen, multiplying_in
 from limbeck.encoders.sentence import SentenceEncoder
 from limbeck.encoders.tokens import TokenLists, padded
 from limbeck.types import Batch, Floats, Reps, Rows
@@ -27,13 +28,19 @@ class TransformerStudent:
     cost  of a step: three times the encoding of the batch, texts of like length together
     """
 
-    def __init__(self, texts: TokenLists, start: SentenceEncoder) -> None:
-        """start: in float32, of `encoders.student_starts`; its own parameters are what moves."""
+    def __init__(self, texts: TokenLists, start: SentenceEncoder, *, precision: Chosen = "float32") -> None:
+        """What moves is `start` itself.
+
+        start      in float32, of `encoders.student_starts`
+        precision  what the transformer multiplies in, in training alone: parameters, `vectors` and the encoder that
+                   comes out stay in float32
+        """
         self.texts = texts
         self.model = start.model.eval()
         for parameter in self.model.parameters():
             parameter.requires_grad_()
         self._start = start
+        self._precision: Chosen = precision
         last = type(self.model[-1]).__name__
         self._made_unit = start.fingerprint.normalise and last != "Normalize"
         self._names = frozenset(self.model[0].tokenizer.model_input_names)
@@ -62,10 +69,18 @@ class TransformerStudent:
         import torch
 
         ids, mask = padded(self.texts.take(rows), self._pad)
-        features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        features: dict[str, Tensor] = {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(mask),
+        }
         if "token_type_ids" in self._names:
             features["token_type_ids"] = torch.zeros_like(features["input_ids"])
-        vectors: Tensor = self.model(features)["sentence_embedding"]
+        with multiplying_in(self._precision if torch.is_grad_enabled() else "float32"):
+            features = self.model[0](features)
+        features["token_embeddings"] = features["token_embeddings"].float()
+        for module in list(self.model)[1:]:
+            features = module(features)
+        vectors: Tensor = features["sentence_embedding"]
         return torch.nn.functional.normalize(vectors, dim=1) if self._made_unit else vectors
 
     def groups(self) -> Mapping[str, list[Parameter]]:

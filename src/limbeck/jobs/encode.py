@@ -17,7 +17,8 @@ from limbeck.storage.durable import write_file
 from limbeck.types import Side
 
 if TYPE_CHECKING:
-    from limbeck.encoders.sentence import Precision, SentenceEncoder
+    from limbeck.encoders.precision import Precision
+    from limbeck.encoders.sentence import SentenceEncoder
 
 IDS = "ids.jsonl"
 

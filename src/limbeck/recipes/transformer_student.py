@@ -7,13 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from limbeck.data.text_data import TextData
 from limbeck.encoders.least_squares import linear_map
+from limbeck.encoders.precision import chosen
 from limbeck.encoders.sentence import SentenceEncoder
 from limbeck.encoders.slicing import check_narrower
 from limbeck.encoders.static_student import tokenizer_of
@@ -46,6 +47,7 @@ class TransformerQueries(ABC):
     """What students with a transformer have in common; each says how it starts."""
 
     squared: bool = False  # the norm of the difference, or its square
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of training; auto = the fastest
     beginnings: int = 32  # tokens of a document that are matched as well, as a query of their own; 0 = none
     most_documents: int = 100_000  # of a larger corpus a sample is read
     layer_rate: float = 3e-4  # Adam's step
@@ -117,7 +119,8 @@ class TransformerQueries(ABC):
     def student(
         self, texts: TokenLists, vectors: Floats, teacher: SentenceEncoder, *, progress: bool
     ) -> TransformerStudent:
-        return TransformerStudent(texts, self.start(texts, vectors, teacher, progress=progress))
+        start = self.start(texts, vectors, teacher, progress=progress)
+        return TransformerStudent(texts, start, precision=chosen(self.precision))
 
     def rates(self, student: Student) -> Mapping[str, float]:
         return {"layers": self.layer_rate, "tokens": self.token_rate}
