@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from dataclasses import replace
-from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from limbeck.data.corpus import Corpus
 from limbeck.data.labels import Labels
 from limbeck.data.text_data import TextData
 from limbeck.documents import Bank, Live
@@ -32,47 +27,19 @@ from limbeck.recipes.transformer_student import LayerQueries
 from limbeck.train.system import TrainingQueries, training_step
 from limbeck.types import Batch, Candidates, Reps, Step
 
-TLDR = Path(__file__).parents[3] / "shared" / "data" / "tldr"
-DOCUMENTS, QUERIES = 300, 200
+QUERIES = 200
 WHOLE = LayerQueries(layers=(0, 1, 2, 3, 4, 5))
 SHORT = StaticQueries(with_documents=False, epochs=1, least_steps=8, batch_size=64)
 
 
 @pytest.fixture(scope="module")
-def teacher():
-    from limbeck.encoders import SentenceEncoder
-    from limbeck.errors import MissingExtra
-
-    pytest.importorskip("sentence_transformers")
-    try:
-        return SentenceEncoder.open(precision="float32", max_length=64)
-    except MissingExtra as missing:
-        pytest.skip(str(missing))
-
-
-@pytest.fixture(scope="module")
-def data(teacher, tmp_path_factory) -> TextData:
-    """Real commands and questions; labels are made up: document i for query i, and one more for every third."""
-    if not TLDR.is_dir():
-        pytest.skip(f"{TLDR} is not there")
-    with gzip.open(TLDR / "corpus.jsonl.gz", "rt") as lines:
-        records = [json.loads(line) for line, _ in zip(lines, range(DOCUMENTS), strict=False)]
-    with gzip.open(TLDR / "queries.jsonl.gz", "rt") as lines:
-        english = (text for text in (json.loads(line)["text"] for line in lines) if text.isascii())
-        queries = list(islice(english, QUERIES))
-    path = tmp_path_factory.mktemp("texts") / "corpus.jsonl"
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    corpus = Corpus.open(path)
-    texts = corpus.texts_of(range(len(corpus)))
+def data(real_texts) -> TextData:
+    """Labels are made up: document i for query i, and one more for every third."""
     relevant = [[row, row + 1] if row % 3 == 0 else [row] for row in range(QUERIES)]
     indptr = np.cumsum([0, *map(len, relevant)])
     labels = Labels(indptr, np.concatenate(relevant).astype(np.int64), np.ones(indptr[-1], np.float32))
-    return TextData(
-        queries=queries,
-        vectors=teacher.encode_query(queries),
-        corpus=corpus,
-        documents=teacher.encode_document(list(texts)),
-        labels=labels,
+    return replace(
+        real_texts, queries=real_texts.queries[:QUERIES], vectors=real_texts.vectors[:QUERIES], labels=labels
     )
 
 
@@ -188,7 +155,7 @@ def test_beginnings_of_documents_are_more_queries_and_targets_are_the_teachers_v
     assert len(begun.more_queries) == 50
     whole = set()
     for text in begun.more_queries:
-        whole |= {one for one in data.corpus.texts_of(range(DOCUMENTS)) if one.startswith(text)}
+        whole |= {one for one in data.corpus.texts_of(range(len(data.corpus))) if one.startswith(text)}
         assert len(teacher.model.tokenizer(text)["input_ids"]) <= 8
     assert len(whole) >= 40
     np.testing.assert_allclose(begun.more_vectors, teacher.encode_query(list(begun.more_queries)), atol=1e-5)
@@ -197,7 +164,7 @@ def test_beginnings_of_documents_are_more_queries_and_targets_are_the_teachers_v
 def test_beginnings_come_behind_queries_that_were_given(data, teacher):
     given = replace(data, more_queries=["zip a folder"], more_vectors=teacher.encode_query(["zip a folder"]))
     texts, vectors = LayerQueries(beginnings=8).told(given, teacher, progress=False)
-    assert len(texts) == len(vectors) == QUERIES + 1 + DOCUMENTS
+    assert len(texts) == len(vectors) == QUERIES + 1 + len(data.corpus)
     np.testing.assert_array_equal(vectors[:QUERIES], data.vectors)
     np.testing.assert_array_equal(vectors[QUERIES], given.more_vectors[0])
 

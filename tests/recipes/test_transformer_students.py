@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from limbeck.data.corpus import Corpus
 from limbeck.data.labels import Labels
 from limbeck.data.text_data import TextData
 from limbeck.encoders.export import export_onnx
@@ -27,21 +23,8 @@ from limbeck.recipes.static_student import StaticQueries
 from limbeck.recipes.students import encoder_of
 from limbeck.recipes.transformer_student import LayerQueries, ModelQueries, NarrowQueries
 
-TLDR = Path(__file__).parents[3] / "shared" / "data" / "tldr"
-DOCUMENTS, QUERIES, DEV = 200, 1200, 100
+DEV = 100
 NARROW = NarrowQueries(width=64, layers=(5,), beginnings=0, epochs=3, least_steps=60, layer_rate=1e-3)
-
-
-@pytest.fixture(scope="module")
-def teacher():
-    from limbeck.encoders import SentenceEncoder
-    from limbeck.errors import MissingExtra
-
-    pytest.importorskip("sentence_transformers")
-    try:
-        return SentenceEncoder.open(precision="float32", max_length=64)
-    except MissingExtra as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="module")
@@ -55,26 +38,14 @@ def other(teacher, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data(teacher, tmp_path_factory) -> TextData:
-    """Real commands and questions."""
-    if not TLDR.is_dir():
-        pytest.skip(f"{TLDR} is not there")
-    with gzip.open(TLDR / "corpus.jsonl.gz", "rt") as lines:
-        records = [json.loads(line) for line in islice(lines, DOCUMENTS)]
-    with gzip.open(TLDR / "queries.jsonl.gz", "rt") as lines:
-        english = (text for text in (json.loads(line)["text"] for line in lines) if text.isascii())
-        queries = list(islice(english, QUERIES + DEV))
-    path = tmp_path_factory.mktemp("texts") / "corpus.jsonl"
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    corpus = Corpus.open(path)
-    vectors = teacher.encode_query(queries)
-    return TextData(
-        queries=queries[:QUERIES],
-        vectors=vectors[:QUERIES],
-        dev_queries=queries[QUERIES:],
-        dev_vectors=vectors[QUERIES:],
-        corpus=corpus,
-        documents=teacher.encode_document(list(corpus.texts_of(range(len(corpus))))),
+def data(real_texts) -> TextData:
+    """The last queries are held out."""
+    return replace(
+        real_texts,
+        queries=real_texts.queries[:-DEV],
+        vectors=real_texts.vectors[:-DEV],
+        dev_queries=real_texts.queries[-DEV:],
+        dev_vectors=real_texts.vectors[-DEV:],
     )
 
 
