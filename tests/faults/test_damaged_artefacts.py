@@ -2,6 +2,8 @@
 
 import random
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +13,10 @@ from limbeck.quantisers import ProductQuantiser
 from limbeck.storage.lock import LOCK
 from limbeck.testing import clustered
 
+sys.path.insert(0, str(Path(__file__).parent))
+from mutations import bit_flipped, damaged  # beside this file
+
 MUTATIONS = 200
-PAGE = 4096
 
 
 @pytest.fixture(scope="module")
@@ -30,38 +34,6 @@ def artefact(tmp_path_factory):
     return folder
 
 
-def flip_a_bit(data, rng):
-    place = rng.randrange(len(data))
-    return data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :]
-
-
-def flip_a_bit_of_the_header(data, rng):
-    return flip_a_bit(data[:256], rng) + data[256:]
-
-
-def truncate(data, rng):
-    return data[: rng.choice([0, 1, len(data) // 2, len(data) - 1, rng.randrange(len(data))])]
-
-
-def zero_a_sector(data, rng):
-    start = 512 * rng.randrange(max(1, len(data) // 512))
-    return data[:start] + bytes(len(data[start : start + 512])) + data[start + 512 :]
-
-
-def swap_two_pages(data, rng):
-    pages = [data[start : start + PAGE] for start in range(0, len(data), PAGE)]
-    first, second = rng.randrange(len(pages)), rng.randrange(len(pages))
-    pages[first], pages[second] = pages[second], pages[first]
-    return b"".join(pages)
-
-
-def lengthen(data, rng):
-    return data + rng.randbytes(rng.choice([1, 512]))
-
-
-KINDS = [flip_a_bit, flip_a_bit_of_the_header, truncate, zero_a_sector, swap_two_pages, lengthen]
-
-
 def mutations(artefact, count, *, seed):
     """Files of all kinds with their damaged bytes, `count` of them, each different from the original."""
     rng = random.Random(seed)
@@ -72,21 +44,18 @@ def mutations(artefact, count, *, seed):
         "index.faiss",
         "quantiser.safetensors",
     }
-    made = 0
-    while made < count:
-        path, kind = paths[made % len(paths)], rng.choice(KINDS)
+    for number in range(count):
+        path = paths[number % len(paths)]
         original = path.read_bytes()
-        damaged = kind(original, rng)
-        if damaged != original:
-            made += 1
-            yield path, kind.__name__, original, damaged
+        kind, data = damaged(path.name, original, rng)
+        yield path, kind, original, data
 
 
 def check_mutations(artefact, monkeypatch, count, *, seed):
     reached = []
     monkeypatch.setattr(files, "read_faiss", lambda data: reached.append(len(data)))
-    for path, kind, original, damaged in mutations(artefact, count, seed=seed):
-        path.write_bytes(damaged)
+    for path, kind, original, data in mutations(artefact, count, seed=seed):
+        path.write_bytes(data)
         with pytest.raises(ArtefactError):
             CodeIndex.open(store.open_current(artefact)[0])
         assert store.verify(artefact), (path, kind)
@@ -110,7 +79,7 @@ def test_verify_names_the_damaged_file(artefact, tmp_path):
     generation = store.open_current(folder)[0]
     for name in store.open_current(folder)[1].files:
         original = (generation / name).read_bytes()
-        (generation / name).write_bytes(flip_a_bit(original, random.Random(0)))
+        (generation / name).write_bytes(bit_flipped(original, random.Random(0)))
         assert store.verify(folder) == [f"{name}: checksum mismatch"]
         (generation / name).write_bytes(original)
 
@@ -123,7 +92,7 @@ def test_even_a_bare_folder_refuses_a_damaged_faiss_file(artefact, tmp_path, mon
     rng = random.Random(3)
     original = (generation / "index.faiss").read_bytes()
     for _ in range(30):
-        (tmp_path / "bare" / "index.faiss").write_bytes(flip_a_bit(original, rng))
+        (tmp_path / "bare" / "index.faiss").write_bytes(bit_flipped(original, rng))
         with pytest.raises(ArtefactError, match="checksum"):
             CodeIndex.open(tmp_path / "bare")
     assert reached == []

@@ -24,14 +24,6 @@ from opener import contents, use
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM r)"
 
 
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("artefacts")
-    for make in small_artefacts.INDEXES:
-        small_artefacts.publish(folder / make.__name__, make)
-    return folder
-
-
 def with_file(artefacts, folder, kind, name, edit):
     """A copy of an artefact in which one file is another one, with all hashes right."""
     shutil.copytree(artefacts / kind, folder)

@@ -25,14 +25,6 @@ SECONDS = 10  # of opening and all searches
 MEMORY = 300e6  # bytes beyond what a process that opened every kind has
 
 
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("artefacts")
-    for make in small_artefacts.INDEXES:
-        small_artefacts.publish(folder / make.__name__, make)
-    return folder
-
-
 @pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.long)])
 def test_every_mutation_is_refused_by_name_before_faiss_sees_a_byte(artefacts, tmp_path, monkeypatch, count):
     reached = []
