@@ -111,8 +111,9 @@ def main() -> None:
             for seed in SEEDS.get(name, (0,)):
                 for step in given.steps.split(";"):
                     run(its, results, student, step, seed)
-    text = report(results)
-    (s.RESULTS / "ladder.md").write_text(text)
+    table = s.RESULTS / "ladder.md"
+    text = report(results, table.read_text() if table.exists() else "")
+    table.write_text(text)
     print(text)
 
 
@@ -174,7 +175,7 @@ def run(bench: Bench, results: s.ResultFile, student: str, name: str, seed: int)
         "student": student,
         "step": name,
         "seed": seed,
-        "recipe": f"{recipe!r} {step.objective!r}",
+        "recipe": _said(student, name, seed),
         "generated": len(data.more_queries),
     }
     forms = [key, {**key, "form": SERVED}] if student == "layers" else [key]
@@ -215,46 +216,58 @@ def keep(
     print(key, row["means"], more, flush=True)
 
 
-def report(results: s.ResultFile) -> str:
-    """A table and the verdicts of each set and student."""
+def report(results: s.ResultFile, before: str) -> str:
+    """A table and the verdicts of each set and student; as it stands in `before` where values are no longer here."""
     lines = ["# The steps of EmbedDistill's table 1", "", (__doc__ or "").split("\n\n")[-1].strip(), ""]
+    written = {part.partition("\n")[0]: part.rstrip() for part in before.split("\n## ")[1:]}
     for name in s.NAMES:
         known = results.values({"set": name, "student": "teacher"})
-        for student in STUDENTS if known else ():
-            found = {
-                f"{step}, {form}" if form else step: _seeds(results, name, student, step, form)
-                for step in STEPS
-                for form in (None, SERVED)
-            }
-            found = {step: seeds for step, seeds in found.items() if seeds}
-            if found:
-                lines += _section(name, student, found, known)
+        for student in STUDENTS:
+            title = f"{name}, {student}"
+            rows = _rows(results, name, student)
+            if rows and known and all(results.values(row["key"]) is not None for row in rows):
+                lines += _section(title, _found(results, rows), known)
+            elif title in written:
+                lines += [f"## {written[title]}", ""]
     return "\n".join(lines) + "\n"
 
 
-def _seeds(
-    results: s.ResultFile, name: str, student: str, step: str, form: str | None
-) -> list[dict[str, np.ndarray]]:
-    rows = [
-        row["key"]
+def _rows(results: s.ResultFile, name: str, student: str) -> list[dict[str, Any]]:
+    """Runs of a set and student with the recipes as they are now."""
+    return [
+        row
         for row in results.rows
-        if [row["key"].get(part) for part in ("set", "student", "step", "form")]
-        == [name, student, step, form]
-        and row["key"]["recipe"]
-        == f"{STUDENTS[student](STEPS[step], row['key']['seed'])!r} {STEPS[step].objective!r}"
+        if (row["key"]["set"], row["key"]["student"]) == (name, student) and row["key"].get("step") in STEPS
+        if row["key"]["recipe"] == _said(student, row["key"]["step"], row["key"]["seed"])
     ]
-    return [values for key in rows if (values := results.values(key)) is not None]
+
+
+def _said(student: str, step: str, seed: int) -> str:
+    return f"{STUDENTS[student](STEPS[step], seed)!r} {STEPS[step].objective!r}"
+
+
+def _found(results: s.ResultFile, rows: list[dict[str, Any]]) -> dict[str, list[dict[str, np.ndarray]]]:
+    """The values of each seed, by step and form, in the order of STEPS."""
+    found: dict[str, list[dict[str, np.ndarray]]] = {}
+    for step in STEPS:
+        for form in (None, SERVED):
+            keys = [
+                row["key"] for row in rows if (row["key"]["step"], row["key"].get("form")) == (step, form)
+            ]
+            values = [known for key in keys if (known := results.values(key)) is not None]
+            if values:
+                found[f"{step}, {form}" if form else step] = values
+    return found
 
 
 def _section(
-    name: str,
-    student: str,
+    title: str,
     found: dict[str, list[dict[str, np.ndarray]]],
     teacher: dict[str, np.ndarray],
 ) -> list[str]:
     base = float(np.mean(teacher["RR@10"]))
     lines = [
-        f"## {name}, {student}",
+        f"## {title}",
         "",
         f"{len(teacher['RR@10']):,} queries; the teacher: "
         + ", ".join(f"{m} {np.mean(teacher[m]):.4f}" for m in MEASURES[:2])

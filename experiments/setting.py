@@ -20,6 +20,7 @@ from limbeck.data.dataset import Dataset
 from limbeck.data.labels import Qrels
 from limbeck.encoders.collection import Collection, encode_dataset
 from limbeck.storage.cache import cache_root
+from limbeck.storage.durable import write_file
 from limbeck.types import Hits, Reps
 
 DATA = Path(os.environ.get("LIMBECK_DATA", "../shared/data"))
@@ -114,8 +115,12 @@ class ResultFile:
         return next((row for row in self.rows if row["key"] == key), None)
 
     def add(self, key: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-        """Append a finished run; whole lines only."""
+        """Append a finished run, in place of its row of before; whole lines only."""
         row = {"key": dict(key), **values, "at": time.strftime("%Y-%m-%d %H:%M")}
+        if self.find(key) is not None:
+            lines = [line for line in self.path.read_text().splitlines() if json.loads(line)["key"] != key]
+            write_file(self.path, "".join(line + "\n" for line in lines).encode())
+            self.rows = [known for known in self.rows if known["key"] != key]
         with self.path.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
         self.rows.append(row)
