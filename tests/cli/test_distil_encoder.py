@@ -12,6 +12,7 @@ import pytest
 import limbeck
 from limbeck.encoders.opening import open_encoder
 from limbeck.errors import EncoderMismatch
+from limbeck.evaluate import Report
 
 QUESTION = "restart the device"
 
@@ -160,6 +161,101 @@ def test_a_narrow_student_is_smaller_and_answers(text_index, commands, run, stud
     assert size < 0.4 * whole
     (answers,) = limbeck.open(text_index, encoder=out).answers([QUESTION], 3)
     assert len(answers) == 3
+
+
+@pytest.fixture(scope="module")
+def fitting(text_index, commands, run, tmp_path_factory):
+    """An encoder taught over the index's codes, and the index whose codewords moved along."""
+    folder = tmp_path_factory.mktemp("made")
+    made = run(
+        *("distil-encoder", "--corpus", commands, "--index", text_index, "--new-index", folder / "index"),
+        *("--out", folder / "student", "--quiet"),
+    )
+    assert made.exit_code == 0, made.stderr
+    assert f"limbeck search {folder / 'index'} --query-encoder {folder / 'student'}" in made.stdout
+    return folder
+
+
+def test_over_the_codes_of_an_index_another_encoder_is_taught_and_the_index_stays(
+    text_index, student, commands, run, tmp_path
+):
+    before = {path: path.read_bytes() for path in text_index.rglob("*") if path.is_file()}
+    words = ("distil-encoder", "--corpus", commands, "--index", text_index, "--quiet")
+    made = run(*words, "--out", tmp_path / "student")
+    assert made.exit_code == 0, made.stderr
+    assert {path: path.read_bytes() for path in text_index.rglob("*") if path.is_file()} == before
+    (answers,) = limbeck.open(text_index, encoder=tmp_path / "student").answers([QUESTION], 3)
+    assert len(answers) == 3
+    assert not np.array_equal(
+        open_encoder(tmp_path / "student").encode_query([QUESTION]),
+        open_encoder(student).encode_query([QUESTION]),
+    )
+
+
+def test_the_index_that_fits_has_the_same_codes_and_other_codewords(fitting, text_index):
+    old, new = limbeck.open(text_index), limbeck.open(fitting / "index", encoder=fitting / "student")
+    np.testing.assert_array_equal(new.index.codes.codes, old.index.codes.codes)
+    parts = [searcher.index.quantiser.parts()["score.codewords"] for searcher in (old, new)]
+    assert not np.array_equal(*parts)
+    rows = list(range(len(old)))
+    assert new.documents.documents(rows) == old.documents.documents(rows)
+    made_from = new.manifest.content["made_from"]["name"]
+    assert (new.manifest.content["recipe"]["name"], made_from) == ("ThroughCodes", "DistillVQ")
+    (answers,) = new.answers([QUESTION], 3)
+    assert len(answers) == 3
+
+
+def test_the_teacher_still_answers_from_it_and_all_else_in_it_is_kept(
+    fitting, text_index, commands, run, tmp_path
+):
+    with_words = tmp_path / "with-words"
+    shutil.copytree(text_index, with_words)
+    assert run("hybrid", with_words, "--quiet").exit_code == 0
+    words = ("distil-encoder", "--corpus", commands, "--index", with_words, "--new-index", with_words)
+    made = run(*words, "--out", tmp_path / "student", "--quiet")
+    assert made.exit_code == 0, made.stderr
+    assert run("verify", with_words).exit_code == 0
+    assert limbeck.open(with_words).search([QUESTION], 3, mode="lexical").ids.shape == (1, 3)
+    again = limbeck.open(with_words).search([QUESTION], 10)
+    np.testing.assert_array_equal(again.ids, limbeck.open(fitting / "index").search([QUESTION], 10).ids)
+
+
+def test_evaluate_asks_with_it_and_holds_it_against_the_teachers_exact_search(
+    student, text_index, commands, run
+):
+    found = {}
+    for name, words in {"own": (), "student": ("--query-encoder", student)}.items():
+        ran = run("evaluate", text_index, commands, "--exact", "--json", "--quiet", *words)
+        assert ran.exit_code == 0, ran.stderr
+        found[name] = {row.system: row.measures for row in Report.from_json(ran.stdout).rows}
+    exact, same = (rows["exact"]["RR@10"].mean for rows in found.values())
+    assert exact == pytest.approx(same, abs=0.02)
+    overlaps = [rows["DistillVQ"]["overlap@10"].mean for rows in found.values()]
+    assert overlaps[0] > overlaps[1]
+
+
+def test_what_does_not_fit_the_index_is_refused_before_any_training(
+    text_index, index, commands, run, tmp_path
+):
+    other = tmp_path / "other"
+    shutil.copytree(commands, other)
+    lines = (other / "corpus.jsonl").read_text().splitlines(keepends=True)
+    (other / "corpus.jsonl").write_text("".join([*lines[1:], lines[0]]))
+    queries = commands / "queries.jsonl"
+    for words, said in (
+        (("--corpus", other, "--index", text_index), "the corpus that the index was made from"),
+        (("--queries", queries, "--index", text_index), "give --corpus, what the index was made from"),
+        (("--corpus", commands, "--new-index", tmp_path / "new"), "give --index as well"),
+        (
+            ("--corpus", commands, "--index", text_index, "--labels", commands / "qrels" / "train.tsv"),
+            "leave the labels or the index out",
+        ),
+        (("--corpus", commands, "--index", text_index, "--new-index", commands), "holds other files"),
+        (("--corpus", commands, "--index", commands), "is not the folder of an index"),
+    ):
+        refused = run("distil-encoder", *words, "--out", tmp_path / "student")
+        assert refused.exit_code == 2, refused.stderr
+        assert said in refused.stderr
 
 
 def test_labels_of_other_documents_are_refused(commands, run, tmp_path):

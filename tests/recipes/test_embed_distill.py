@@ -10,7 +10,8 @@ import torch
 
 from limbeck.data.labels import Labels
 from limbeck.data.text_data import TextData
-from limbeck.documents import Bank, Live
+from limbeck.data.vector_data import VectorData
+from limbeck.documents import Bank, Live, SumBank
 from limbeck.encoders.static_student import tokenizer_of
 from limbeck.encoders.texts import TextList
 from limbeck.errors import ConfigError
@@ -18,11 +19,12 @@ from limbeck.evaluate.overlap import overlap
 from limbeck.index.flat import Flat
 from limbeck.losses.distil import listnet
 from limbeck.losses.vectors import match_documents, match_queries
+from limbeck.recipes.compress import OPQ
 from limbeck.recipes.embed_distill import EmbedDistill
 from limbeck.recipes.limbeck import Limbeck
 from limbeck.recipes.static_student import StaticQueries
 from limbeck.recipes.students import encoder_of, with_beginnings
-from limbeck.recipes.through_codes import ThroughCodes
+from limbeck.recipes.through_codes import ThroughCodes, over
 from limbeck.recipes.transformer_student import LayerQueries
 from limbeck.train.system import TrainingQueries, training_step
 from limbeck.types import Batch, Candidates, Reps, Step
@@ -179,27 +181,77 @@ def test_documents_are_read_behind_the_prompt_that_the_encoder_will_put_before_t
     assert StaticQueries().read(TextList(["copy a file"]), asking).numbers.tolist() == plain
 
 
-def test_training_through_codes_leaves_codes_alone_and_serves_what_it_learned(data, teacher):
-    from limbeck.data.vector_data import VectorData
+CODES = {
+    "sums": Limbeck(code_bytes=8, least_steps=8, batch_size=64),
+    "products": OPQ(code_bytes=16, bits=4),
+    "products in lists": OPQ(code_bytes=16, bits=4, lists=4),
+}
 
+
+@pytest.fixture(scope="module", params=CODES.values(), ids=CODES)
+def codes(request, data):
     vectors = VectorData(documents=data.documents, queries=data.vectors)
-    codes = Limbeck(code_bytes=8, least_steps=8, batch_size=64).run(vectors, progress=False)
-    before = codes.documents.learned().scoring_codewords().copy()
+    told = {"progress": False} if isinstance(request.param, Limbeck) else {}
+    return request.param.run(vectors, **told)
+
+
+def codewords(system):
+    return system.documents.groups()["codewords"][0].detach().numpy().copy()
+
+
+def test_training_through_codes_leaves_codes_alone_and_serves_what_it_learned(data, teacher, codes):
+    before = codewords(codes)
     system = ThroughCodes().run(data, teacher, codes, student=SHORT, progress=False)
     np.testing.assert_array_equal(system.documents.stored().codes, codes.documents.stored().codes)
-    assert np.abs(system.documents.learned().scoring_codewords() - before).max() > 0
-    np.testing.assert_array_equal(codes.documents.learned().scoring_codewords(), before)
+    assert np.abs(codewords(system) - before).max() > 0
+    np.testing.assert_array_equal(codewords(codes), before)
     queries = encoder_of(system, teacher).encode(data.queries, side="query")
     exact = Flat(data.documents).search(Reps.single(data.vectors), 10)
     assert overlap(system.build().search(queries, 10), exact, k=10).mean() > 0.3  # a thirtieth by chance
 
 
-def test_codewords_with_rate_0_stay_as_they_are(data, teacher):
-    from limbeck.data.vector_data import VectorData
-
-    vectors = VectorData(documents=data.documents, queries=data.vectors)
-    codes = Limbeck(code_bytes=8, least_steps=8, batch_size=64).run(vectors, progress=False)
+def test_codewords_with_rate_0_stay_as_they_are(data, teacher, codes):
     system = ThroughCodes(codeword_rate=0.0).run(data, teacher, codes, student=SHORT, progress=False)
-    np.testing.assert_array_equal(
-        system.documents.learned().scoring_codewords(), codes.documents.learned().scoring_codewords()
-    )
+    np.testing.assert_array_equal(codewords(system), codewords(codes))
+
+
+def test_scores_in_training_are_those_of_the_index(data, teacher, codes):
+    system = composed_through(data, teacher, codes)
+    with torch.no_grad():
+        step = training_step(system, TrainingQueries(vectors=data.vectors).batch(np.arange(8)))
+    found = system.build().search(Reps.single(step.query.flat.numpy()), len(data.documents), effort=1.0)
+    scores = np.zeros(found.ids.shape, np.float32)
+    np.put_along_axis(scores, found.ids, found.scores, axis=1)
+    rows = np.broadcast_to(step.candidates.ids.numpy(), step.scores["docs"].shape)
+    expected = np.take_along_axis(scores, rows, axis=1)
+    off = 0.02 if isinstance(codes.documents, SumBank) else 1e-4  # sums: the index rounds codewords to bytes
+    np.testing.assert_allclose(step.scores["docs"].numpy(), expected, atol=off)
+
+
+def composed_through(data, teacher, codes):
+    texts, vectors = SHORT.told(data, teacher, progress=False)
+    student = SHORT.student(texts, vectors, teacher, progress=False)
+    return ThroughCodes()._composed(data, vectors, codes, student, SHORT)
+
+
+def test_an_index_is_a_start_with_its_own_codes_and_codewords(codes):
+    index = codes.build()
+    start = over(index)
+    np.testing.assert_array_equal(start.documents.stored().codes, index.codes.codes)
+    np.testing.assert_allclose(
+        codewords(start), codewords(codes), atol=0.01
+    )  # sums of codewords are kept as bytes
+    queries = Reps.single(np.random.default_rng(0).normal(size=(20, index.dim)).astype(np.float32))
+    np.testing.assert_array_equal(start.build().search(queries, 10).ids, index.search(queries, 10).ids)
+
+
+def test_what_nothing_is_taught_over_is_refused(data, teacher, codes):
+    with pytest.raises(ConfigError, match="this index is a Flat"):
+        over(Flat(data.documents))
+    index = codes.build()
+    moved = type(index)(index.quantiser, index.codes, query_map=np.eye(index.dim, dtype=np.float32))
+    with pytest.raises(ConfigError, match="map of its own"):
+        over(moved)
+    bare = replace(codes, documents=Bank(data.documents))
+    with pytest.raises(ConfigError, match="expected codes to train through; found Bank"):
+        ThroughCodes().run(data, teacher, bare, student=SHORT, progress=False)

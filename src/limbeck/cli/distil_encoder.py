@@ -66,6 +66,19 @@ def distil_encoder(
     model: Annotated[
         str | None, typer.Option(help="For --student model: folder or hub name, such as a 3-layer MiniLM.")
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            help="An index made from --corpus: the encoder is taught over its codes as well, and finds more through "
+            "them."
+        ),
+    ] = None,
+    new_index: Annotated[
+        Path | None,
+        typer.Option(
+            help="The codewords of --index move along, which finds still more: the index that fits is written here."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over all texts.")] = None,
     seed: int = 0,
     checkpoints: Annotated[
@@ -75,7 +88,7 @@ def distil_encoder(
 ) -> None:
     """Distil a small query encoder for an index that exists already.
 
-    Nothing is encoded or indexed anew, and answering needs no torch: `limbeck search --query-encoder`.
+    No document is encoded or indexed anew, and answering needs no torch: `limbeck search --query-encoder`.
     """
     for path, kind in (
         (queries, "file of queries"),
@@ -95,6 +108,8 @@ def distil_encoder(
         recipe=recipe,
         more_queries=more_queries,
         labels=labels,
+        index=None if index is None else paths.artefact(index),
+        new_index=new_index,
         checkpoints=checkpoints,
         progress=not quiet,
     )
@@ -106,7 +121,9 @@ def distil_encoder(
         markup=False,
     )
     console.print(
-        f'Next: limbeck search INDEX --query-encoder {out} "a question"', soft_wrap=True, markup=False
+        f'Next: limbeck search {new_index or index or "INDEX"} --query-encoder {out} "a question"',
+        soft_wrap=True,
+        markup=False,
     )
 
 

@@ -29,6 +29,13 @@ def evaluate(
     teacher: Annotated[
         str | None, typer.Option(help="The same with another model: the one that made the index.")
     ] = None,
+    query_encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Ask with this encoder, which `limbeck distil-encoder` made, instead of the index's own. Exact search "
+            "stays the teacher's."
+        ),
+    ] = None,
     measures: Measures = MEASURES,
     effort: Annotated[
         float | None, typer.Option(help="Share of the coarse lists to visit, above 0 and at most 1 (all).")
@@ -49,6 +56,7 @@ def evaluate(
         measures=split_names(measures),
         effort=effort,
         teacher=teacher or (default_name() if exact else None),
+        query_encoder=None if query_encoder is None else paths.encoder(query_encoder),
         run_to=run_to,
         progress=not quiet,
     )

@@ -19,7 +19,7 @@ from limbeck.encoders.opening import open_encoder
 from limbeck.encoders.saved import SETTINGS
 from limbeck.encoders.static import StaticEncoder
 from limbeck.errors import ConfigError, DataError
-from limbeck.jobs.make import refuse_unwritable
+from limbeck.jobs.make import refuse_other_folder, refuse_unwritable
 from limbeck.jobs.material import (
     HELD_OUT,
     MOST_HELD_OUT,
@@ -54,10 +54,12 @@ def distil_encoder(
     more_queries: Path | str | Queries | Sequence[str] | None = None,
     labels: Path | str | Qrels | None = None,
     objective: EmbedDistill | None = None,
+    index: Path | str | None = None,
+    new_index: Path | str | None = None,
     checkpoints: Path | str | None = None,
     progress: bool = True,
 ) -> StaticEncoder | OnnxEncoder:
-    """Distil a query encoder from the teacher's vectors into the folder `out`, and open it. No index changes.
+    """Distil a query encoder from the teacher's vectors into the folder `out`, and open it. No index there changes.
 
     queries     of the kind the index gets, without labels: a file, or texts. A BEIR folder as corpus brings its own
     teacher     the encoder of the index's documents: a folder or hub name; MiniLM when left out
@@ -70,20 +72,29 @@ def distil_encoder(
                 matched beside the queries, never held out: those that `limbeck make-queries` made
     labels      relevant documents of the queries, by id: a file. They are learned from as well
     objective   `EmbedDistill()` where labels are given: how much labels, scores and vectors count
+    index       the folder of the index that will be searched, made from `corpus`: the encoder is taught over its codes
+                as well, by how the teacher ranks decoded documents, and finds more through them
+    new_index   a folder: the codewords of `index` move along, which finds still more; the index that fits is written
+                there, with the same codes
     checkpoints a folder: a run that was stopped continues from there
     cost        one encoding of all texts by the teacher (cached), and the training. A static student also needs one
                 encoding of each token of the vocabulary (cached); it trains in about ten seconds for 20,000 texts on
                 two cores. Two layers take minutes for each of their epochs
     """
+    from limbeck.jobs.through_index import ThroughIndex
     from limbeck.recipes.embed_distill import EmbedDistill
     from limbeck.recipes.static_student import StaticQueries
     from limbeck.recipes.students import encoder_of
+    from limbeck.recipes.through_codes import ThroughCodes
 
-    if objective is not None and labels is None:
-        raise ConfigError("`objective` weighs labels, but `labels` is None.\n\nHint: give `labels`.")
+    _refuse_combinations(labels=labels, objective=objective, index=index, new_index=new_index)
     out = Path(out)
     refuse_unwritable(out)
     refuse_others(out)
+    if new_index is not None:
+        new_index = Path(new_index)
+        refuse_unwritable(new_index)
+        refuse_other_folder(new_index)
     opened = None if corpus is None else opened_corpus(corpus)
     if isinstance(opened, Vectors):
         raise ConfigError(
@@ -92,6 +103,8 @@ def distil_encoder(
     teacher = opened_encoder(teacher)
     recipe = recipe or StaticQueries()
     recipe.check(teacher)
+    corpus_there = opened.corpus if isinstance(opened, Dataset) else opened
+    through = None if index is None else ThroughIndex.open(Path(index), corpus_there, teacher)
     data = _texts(opened, queries, teacher, more_queries=more_queries, labels=labels, progress=progress)
     histories: list[History] = []
     options: dict[str, Any] = {
@@ -99,13 +112,30 @@ def distil_encoder(
         "on_history": histories.append,
         "progress": progress,
     }
-    if data.labels is None:
-        system = recipe.run(data, teacher, **options)
-    else:
+    codes = ThroughCodes() if new_index is not None else ThroughCodes(codeword_rate=0.0)
+    if through is not None:
+        system = codes.run(data, teacher, through.start, student=recipe, **options)
+    elif data.labels is not None:
         system = (objective or EmbedDistill()).run(data, teacher, student=recipe, **options)
-    _tell(histories[0], with_documents=data.corpus is not None)
+    else:
+        system = recipe.run(data, teacher, **options)
+    _tell(histories[0], by="the index" if through else "exact search" if data.corpus is not None else None)
     _write(encoder_of(system, teacher), out, data.queries[:SAMPLE], teacher)
+    if through is not None and new_index is not None:
+        assert data.documents is not None
+        through.publish(system, codes, new_index, documents=data.documents, history=histories[0])
     return open_encoder(out)
+
+
+def _refuse_combinations(*, labels: object, objective: object, index: object, new_index: object) -> None:
+    if objective is not None and labels is None:
+        raise ConfigError("`objective` weighs labels, but `labels` is None.\n\nHint: give `labels`.")
+    if index is not None and labels is not None:
+        raise ConfigError(
+            "over the codes of an index nothing is learned from labels.\n\nHint: leave the labels or the index out."
+        )
+    if new_index is not None and index is None:
+        raise ConfigError("a new index is made of one that exists.\n\nHint: give --index as well.")
 
 
 def _write(encoder: KnownEncoder, out: Path, sample_texts: Sequence[str], teacher: SentenceEncoder) -> None:
@@ -192,12 +222,12 @@ def _held_out(asked: Sequence[str], seed: int = 0) -> tuple[Rows, Rows]:
     return first[np.sort(order[count:])], first[np.sort(order[:count])]
 
 
-def _tell(history: History, *, with_documents: bool) -> None:
+def _tell(history: History, *, by: str | None) -> None:
     if history.best is None or history.before is None:
         return
     best = history.epochs[history.best - 1].dev if history.best else history.before
     assert best is not None
-    if with_documents:
-        log.info("held-out queries: %.3f of the teacher's top 10 are in the student's", best)
-    else:
+    if by is None:
         log.info("held-out queries: mean distance to the teacher's vector %.3f", -best)
+    else:
+        log.info("held-out queries: of the teacher's exact top 10, %s finds %.3f for the student", by, best)

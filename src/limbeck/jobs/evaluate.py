@@ -19,6 +19,7 @@ from limbeck.types import Floats, Hits, Reps
 if TYPE_CHECKING:
     from limbeck.contracts import Index
     from limbeck.data.labels import Labels
+    from limbeck.encoders.corpus_encoding import KnownEncoder
     from limbeck.encoders.sentence import SentenceEncoder
 
 MEASURES = ("RR@10", "R@100")
@@ -70,6 +71,7 @@ def evaluate(
     measures: Sequence[str] = MEASURES,
     effort: float | None = None,
     teacher: SentenceEncoder | Path | str | None = None,
+    query_encoder: KnownEncoder | Path | str | None = None,
     run_to: Path | None = None,
     progress: bool = True,
 ) -> Report:
@@ -78,11 +80,13 @@ def evaluate(
     mode     as in `Searcher.search`; only dense search is timed, on ready vectors
     teacher  also encode the corpus with it (through the cache) and hold the index against exact search:
              overlap, paired tests and the test of equivalence within half a point
+    query_encoder
+             answers instead of the artefact's own, such as one of `distil_encoder`; exact search stays the teacher's
     run_to   where the TREC run goes
     raises   DataError when the data set is not the one that was indexed; ConfigError for a mode that this artefact
              cannot answer in, before any work
     """
-    searcher = folder if isinstance(folder, Searcher) else Searcher.open(folder)
+    searcher = folder if isinstance(folder, Searcher) else Searcher.open(folder, encoder=query_encoder)
     dataset = data if isinstance(data, Dataset) else Dataset.open(data)
     if searcher.encoder is None and (mode != "lexical" or teacher is not None):
         raise ConfigError(
@@ -97,7 +101,8 @@ def evaluate(
     with_words = None if mode == "dense" else searcher.search(queries.texts, DEPTH, mode=mode, effort=effort)
     exact = None
     if teacher is not None:
-        exact = _exact(dataset, teacher, searcher, vectors(), labels, measures, progress=progress)
+        given = vectors() if query_encoder is None else None
+        exact = _exact(dataset, teacher, searcher, queries.texts, given, labels, measures, progress=progress)
     against = None if exact is None else exact.hits
     if with_words is None:
         found = judge(
@@ -115,6 +120,8 @@ def evaluate(
     if run_to is not None:
         Run.from_hits(queries.ids, dataset.corpus.ids, found.hits).save(run_to)
     title, note = f"{dataset.name}, {split}", f"{len(dataset.corpus):,} documents"
+    if isinstance(query_encoder, (Path, str)):
+        note += f"; queries by {query_encoder}"
     return _report(title, note, _name(searcher, mode), found, exact, measures)
 
 
@@ -161,20 +168,24 @@ def _exact(
     dataset: Dataset,
     teacher: SentenceEncoder | Path | str,
     searcher: Searcher,
-    vectors: Floats,
+    texts: Sequence[str],
+    vectors: Floats | None,
     labels: Labels,
     measures: Sequence[str],
     *,
     progress: bool,
 ) -> Judged:
+    """Exact search, by these vectors of the queries, or where there are none by the teacher's."""
     from limbeck.encoders.collection import encode_texts
-    from limbeck.encoders.fingerprint import check_pair
+    from limbeck.encoders.fingerprint import check_pair, space_of
     from limbeck.index.flat import Flat
     from limbeck.jobs.material import opened_encoder
 
     encoder = opened_encoder(teacher)
     assert searcher.encoder is not None
-    check_pair(searcher.encoder.fingerprint, encoder.fingerprint)
+    check_pair(space_of(searcher.encoder), encoder.fingerprint)
+    if vectors is None:
+        vectors = encode_texts(texts, encoder, "query", progress=progress)
     documents = encode_texts(dataset.corpus, encoder, "doc", progress=progress)
     index = Flat(documents, metric=searcher.manifest.content["metric"])
     return judge(index, vectors, labels, exact=None, code_bytes=4 * documents.shape[1], measures=measures)

@@ -87,6 +87,5 @@ def code_index(system: System) -> CodeIndex:
     from limbeck.index.compressed import CodeIndex
 
     assert isinstance(system.documents, CodeBank)
-    assert isinstance(system.query, GivenQueries)
-    codes = system.documents.stored()
-    return CodeIndex(system.documents.learned(), codes, query_map=system.query.query_map())
+    moved = system.query.query_map() if isinstance(system.query, GivenQueries) else None
+    return CodeIndex(system.documents.learned(), system.documents.stored(), query_map=moved)

@@ -12,14 +12,17 @@ import numpy as np
 from limbeck import scores
 from limbeck.data.text_data import TextData
 from limbeck.data.vector_data import VectorData
-from limbeck.documents import SumBank
+from limbeck.documents import CodeBank, SumBank
+from limbeck.encoders.given import GivenQueries
 from limbeck.errors import ConfigError
 from limbeck.losses.distil import listnet
 from limbeck.losses.temperature import draw_temperature
 from limbeck.losses.terms import distil
 from limbeck.losses.vectors import match_queries
 from limbeck.negatives import InBatch, TopK
+from limbeck.recipes.compress import code_index
 from limbeck.recipes.labelled import relative_rates
+from limbeck.recipes.limbeck import sum_index
 from limbeck.recipes.students import Student, StudentRecipe, dev_figure, fitted
 from limbeck.teachers import DenseTeacher
 from limbeck.train.system import System
@@ -27,7 +30,7 @@ from limbeck.train.unlabelled import teacher_lists
 from limbeck.types import Floats, Reps
 
 if TYPE_CHECKING:
-    from limbeck.contracts import Score
+    from limbeck.contracts import Index, Score
     from limbeck.encoders.sentence import SentenceEncoder
     from limbeck.train.history import History
 
@@ -61,18 +64,17 @@ class ThroughCodes:
         on_history: Callable[[History], None] | None = None,
         progress: bool = True,
     ) -> System:
-        """The fitted system; its `build()` is the index that belongs to its student. `start`: a fitted `Limbeck`.
+        """The fitted system; its `build()` is the index that belongs to its student.
 
-        cost  a step of `Limbeck` and one of the student; the teacher's lists of all texts that the student is told
+        start  a fitted `Limbeck`, or product codes such as those of `DistillVQ`; `over(index)` makes one of an index
+        cost   a step of `Limbeck` and one of the student; the teacher's lists of all texts that the student is told
         """
         if data.documents is None:
             raise ConfigError(
                 "training through codes needs the documents' vectors; `data.documents` is None."
             )
-        if not isinstance(start.documents, SumBank):
-            raise ConfigError(
-                f"expected codes of `Limbeck` to train through; found {type(start.documents).__name__}."
-            )
+        if not isinstance(start.documents, (CodeBank, SumBank)):
+            raise ConfigError(f"expected codes to train through; found {type(start.documents).__name__}.")
         texts, vectors = student.told(data, teacher, progress=progress)
         own = student.student(texts, vectors, teacher, progress=progress)
         system = self._composed(data, vectors, start, own, student)
@@ -89,9 +91,9 @@ class ThroughCodes:
     def _composed(
         self, data: TextData, vectors: Floats, start: System, student: Student, recipe: StudentRecipe
     ) -> System:
-        assert isinstance(start.documents, SumBank)
+        assert isinstance(start.documents, (CodeBank, SumBank))
         assert data.documents is not None
-        documents = SumBank(start.documents.learned(), start.documents.stored())
+        documents = _fresh(start.documents)
         ranked = teacher_lists(VectorData(documents=data.documents, queries=vectors), vectors, self.top_k)
         temperature = self.temperature or draw_temperature(ranked.scores)
         system = replace(
@@ -108,6 +110,43 @@ class ThroughCodes:
         )
         moved = relative_rates(system, {"codewords": self.codeword_rate}, query_rate=0.0)
         return replace(system, train={**recipe.rates(student), **moved})
+
+
+def over(index: Index) -> System:
+    """The codes of an index, as a system to start from: `index.codes` and codewords, nothing is encoded.
+
+    raises  ConfigError for an index of another kind, one that moves queries by a map of its own, and distances
+    """
+    from limbeck.index.compressed import CodeIndex
+    from limbeck.index.sums import SumIndex
+
+    if not isinstance(index, (CodeIndex, SumIndex)):
+        raise ConfigError(
+            f"an encoder is taught over product codes or those of `Limbeck`; this index is a {type(index).__name__}."
+            "\n\nHint: leave the index out, or make one with: limbeck distil --corpus DATA --out INDEX"
+        )
+    if index.query_map is not None or index.quantiser.metric != "ip":
+        raise ConfigError(
+            "this index moves queries by a map of its own, or compares by distance; expected inner products of queries "
+            "as they are.\n\nHint: leave the index out: an encoder that matches the teacher's vectors works with it."
+        )
+    if isinstance(index, SumIndex):
+        documents: CodeBank | SumBank = SumBank(index.quantiser, index.codes)
+    else:
+        documents = CodeBank(index.quantiser, index.codes)
+    return System(
+        query=GivenQueries(index.dim, rotation=index.quantiser.rotation, learn_map=False),
+        documents=documents,
+        score=scores.dot,
+        index=sum_index if isinstance(documents, SumBank) else code_index,
+    )
+
+
+def _fresh(documents: CodeBank | SumBank) -> CodeBank | SumBank:
+    """The same codes under a copy of the codewords, so that the start stays as it is."""
+    if isinstance(documents, SumBank):
+        return SumBank(documents.learned(), documents.stored())
+    return CodeBank(documents.learned(), documents.stored())
 
 
 def turned(rotation: Floats | None) -> Score:
