@@ -112,7 +112,7 @@ def main() -> None:
                 for step in given.steps.split(";"):
                     run(its, results, student, step, seed)
     table = s.RESULTS / "ladder.md"
-    text = report(results, table.read_text() if table.exists() else "")
+    text = report(results, s.sections(table))
     table.write_text(text)
     print(text)
 
@@ -216,10 +216,9 @@ def keep(
     print(key, row["means"], more, flush=True)
 
 
-def report(results: s.ResultFile, before: str) -> str:
-    """A table and the verdicts of each set and student; as it stands in `before` where values are no longer here."""
+def report(results: s.ResultFile, written: dict[str, str]) -> str:
+    """A table and the verdicts of each set and student; as they are written where values are no longer here."""
     lines = ["# The steps of EmbedDistill's table 1", "", (__doc__ or "").split("\n\n")[-1].strip(), ""]
-    written = {part.partition("\n")[0]: part.rstrip() for part in before.split("\n## ")[1:]}
     for name in s.NAMES:
         known = results.values({"set": name, "student": "teacher"})
         for student in STUDENTS:
@@ -228,7 +227,7 @@ def report(results: s.ResultFile, before: str) -> str:
             if rows and known and all(results.values(row["key"]) is not None for row in rows):
                 lines += _section(title, _found(results, rows), known)
             elif title in written:
-                lines += [f"## {written[title]}", ""]
+                lines.append(written[title])
     return "\n".join(lines) + "\n"
 
 

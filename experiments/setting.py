@@ -145,6 +145,12 @@ class ResultFile:
         return cache_root() / "experiments" / self.path.stem / f"{digest[:24]}.npz"
 
 
+def sections(table: Path) -> dict[str, str]:
+    """What a table says under each of its titles: kept where another machine has the values that it came from."""
+    text = table.read_text() if table.exists() else ""
+    return {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in text.split("\n## ")[1:]}
+
+
 def search(index: Any, vectors: np.ndarray, depth: int = 100, *, effort: float | None = None) -> Hits:
     """Hits of many queries."""
     return index.search(Reps.single(vectors), depth, effort=effort)  # type: ignore[no-any-return]
