@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from contextlib import closing
 
 import pytest
 
 import limbeck
 from limbeck.data import Dataset, Run
+from limbeck.index.journal import Journal
+from limbeck.jobs.changes import apply_changes
 
 QUESTION = "restart the device"
 
@@ -160,3 +163,27 @@ def limbeck_report(text):
     from limbeck.evaluate import Report
 
     return Report.from_json(text)
+
+
+def test_an_index_whose_documents_changed_is_measured_on_what_it_holds_now_alone(
+    text_index, commands, run, tmp_path
+):
+    index, data = tmp_path / "index", tmp_path / "data"
+    shutil.copytree(text_index, index)
+    shutil.copytree(commands, data)
+    first, *rest = (data / "corpus.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    with closing(Journal(index)) as journal:
+        journal.delete(json.loads(first)["_id"])
+    apply_changes(index)
+    refused = run("evaluate", index, data)
+    assert refused.exit_code == 2
+    assert "rows would not mean the same documents" in refused.stderr
+    (data / "corpus.jsonl").write_text("".join(rest), encoding="utf-8")
+    kept = [
+        line
+        for line in (data / "qrels" / "test.tsv").read_text().splitlines()
+        if json.loads(first)["_id"] not in line
+    ]
+    (data / "qrels" / "test.tsv").write_text("\n".join(kept) + "\n")
+    measured = run("evaluate", index, data)
+    assert measured.exit_code == 0, measured.stderr

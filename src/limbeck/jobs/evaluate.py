@@ -8,8 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from limbeck.data.corpus import content_hash
 from limbeck.data.dataset import Dataset
 from limbeck.data.run import Run
+from limbeck.encoders.fingerprint import check_pair, space_of
 from limbeck.errors import ConfigError, DataError
 from limbeck.evaluate import Cost, Report, Row, Scores, compare_systems, measure_search, overlap, score_hits
 from limbeck.evaluate.measures import parse_measure
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from limbeck.data.labels import Labels
     from limbeck.encoders.corpus_encoding import KnownEncoder
     from limbeck.encoders.sentence import SentenceEncoder
+    from limbeck.index.document_store import DocumentStore
+    from limbeck.index.store import Manifest
 
 MEASURES = ("RR@10", "R@100")
 DEPTH = 100
@@ -81,7 +85,8 @@ def evaluate(
     teacher  also encode the corpus with it (through the cache) and hold the index against exact search:
              overlap, paired tests and the test of equivalence within half a point
     query_encoder
-             answers instead of the artefact's own, such as one of `distil_encoder`; exact search stays the teacher's
+             asks instead of the artefact's own (a Searcher has its encoder), such as one of `distil_encoder`; exact
+             search stays the teacher's
     run_to   where the TREC run goes
     raises   DataError when the data set is not the one that was indexed; ConfigError for a mode that this artefact
              cannot answer in, before any work
@@ -101,7 +106,9 @@ def evaluate(
     with_words = None if mode == "dense" else searcher.search(queries.texts, DEPTH, mode=mode, effort=effort)
     exact = None
     if teacher is not None:
-        given = vectors() if query_encoder is None else None
+        assert searcher.encoder is not None
+        is_own = space_of(searcher.encoder) == searcher.encoder.fingerprint  # else a student asks
+        given = vectors() if is_own else None
         exact = _exact(dataset, teacher, searcher, queries.texts, given, labels, measures, progress=progress)
     against = None if exact is None else exact.hits
     if with_words is None:
@@ -177,7 +184,6 @@ def _exact(
 ) -> Judged:
     """Exact search, by these vectors of the queries, or where there are none by the teacher's."""
     from limbeck.encoders.collection import encode_texts
-    from limbeck.encoders.fingerprint import check_pair, space_of
     from limbeck.index.flat import Flat
     from limbeck.jobs.material import opened_encoder
 
@@ -192,11 +198,22 @@ def _exact(
 
 
 def refuse_other_corpus(searcher: Searcher, dataset: Dataset) -> None:
-    """Raises DataError where the data set is not the one that was indexed."""
-    indexed = searcher.manifest.content.get("data", {}).get("fingerprint")
+    """Raises DataError where the data set does not hold the documents that are indexed, in their order.
+
+    cost  one pass over the indexed documents where some were added or deleted since the index was made
+    """
+    indexed = indexed_fingerprint(searcher.manifest, searcher.documents)
     if indexed and indexed != dataset.corpus.fingerprint:
         raise DataError(
             f"{dataset.name} holds {len(dataset.corpus)} documents with fingerprint {dataset.corpus.fingerprint[:12]}, "
-            f"but the index was made from {len(searcher)} with {indexed[:12]}: rows would not mean the same documents."
+            f"but the index has {len(searcher)} with {indexed[:12]}: rows would not mean the same documents."
             "\n\nHint: evaluate with the data set that was distilled, or distil this one."
         )
+
+
+def indexed_fingerprint(manifest: Manifest, documents: DocumentStore) -> str:
+    """Of the documents that an index holds, as `Corpus.fingerprint`; empty where it was made from vectors."""
+    made_from = str(manifest.content.get("data", {}).get("fingerprint") or "")
+    if not made_from or not manifest.content.get("last_change"):
+        return made_from
+    return content_hash((document.id, document.content) for document in documents.all())

@@ -12,8 +12,11 @@ from limbeck.data.corpus import Corpus
 from limbeck.encoders.fingerprint import Fingerprint, check_pair
 from limbeck.errors import ConfigError, DataError, StorageError
 from limbeck.index.changing import distortion
+from limbeck.index.document_store import FILE as DOCUMENTS
+from limbeck.index.document_store import DocumentStore
 from limbeck.index.opening import open_index
 from limbeck.index.store import Manifest, current_name, open_current, publish, take_over
+from limbeck.jobs.evaluate import indexed_fingerprint
 from limbeck.jobs.make import DISTORTION_ROWS, built, changes_so_far
 from limbeck.recipes.through_codes import ThroughCodes, over
 from limbeck.train.history import History
@@ -49,7 +52,7 @@ class ThroughIndex:
         if made_by is not None:
             check_pair(teacher.fingerprint, Fingerprint.from_json(made_by))
         index = open_index(generation, kind=manifest.content.get("index"))
-        indexed = manifest.content.get("data", {}).get("fingerprint")
+        indexed = indexed_fingerprint(manifest, DocumentStore(generation / DOCUMENTS, rows=len(index)))
         if len(index) != len(corpus) or (indexed and indexed != corpus.fingerprint):
             raise DataError(
                 f"{folder}: holds {len(index)} documents, and the corpus {len(corpus)}, or others; rows would not mean "
