@@ -2,7 +2,7 @@
 
     python experiments/ladder.py                                   # what is missing in the result file
     python experiments/ladder.py --sets tldr --students static     # a part of it
-    python experiments/ladder.py --students "layers, briefly"      # two layers in 250 steps, which rank the steps alike
+    python experiments/ladder.py --students "layers, briefly"      # two layers, 16,000 queries read once
 
 Symmetric students are searched over their own document vectors, the others over the teacher's. Figures are of `report`
 splits. Generated queries are read from LIMBECK_GENERATED/<set>.jsonl (`limbeck make-queries`); without them their steps

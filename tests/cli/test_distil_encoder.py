@@ -258,6 +258,14 @@ def test_what_does_not_fit_the_index_is_refused_before_any_training(
         assert said in refused.stderr
 
 
+def test_the_epochs_asked_for_are_those_that_are_made(commands, run, tmp_path):
+    words = ("distil-encoder", "--corpus", commands, "--out", tmp_path / "student", "--verbose")
+    made = run(*words, "--epochs", 2)
+    assert made.exit_code == 0, made.stderr
+    assert "epoch 2:" in made.stderr
+    assert "epoch 3:" not in made.stderr
+
+
 def test_labels_of_other_documents_are_refused(commands, run, tmp_path):
     labels = tmp_path / "labels.tsv"
     labels.write_text("query-id\tcorpus-id\tscore\nnobody\tnothing\t1\n")

@@ -79,7 +79,10 @@ def distil_encoder(
             help="The codewords of --index move along, which finds still more: the index that fits is written here."
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over all texts.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over all texts, no more; when left out, more where texts are few."),
+    ] = None,
     seed: int = 0,
     checkpoints: Annotated[
         Path | None, typer.Option(help="A folder: training that was stopped goes on from there.")
@@ -152,6 +155,6 @@ def _recipe(student: str, asked: Mapping[str, Any], *, epochs: int | None, seed:
     from limbeck.recipes.transformer_student import LayerQueries, ModelQueries, NarrowQueries
 
     kinds = {"static": StaticQueries, "layers": LayerQueries, "narrow": NarrowQueries, "model": ModelQueries}
-    constants = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs}
+    constants = {"seed": seed} if epochs is None else {"seed": seed, "epochs": epochs, "least_steps": 0}
     recipe: StudentRecipe = kinds[student](**constants, **given)
     return recipe
