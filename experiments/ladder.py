@@ -279,10 +279,9 @@ def _section(
         means = {m: float(np.mean([seed[m].mean() for seed in seeds])) for m in MEASURES}
         figures = " | ".join(f"{means[m]:.4f}" for m in MEASURES)
         lines.append(f"| {step} | {len(seeds)} | {figures} | {means['RR@10'] / base:.1%} |")
-    lines += ["", "| claim | RR@10, difference [95 %] | verdict |", "|---|---:|---|"]
-    for better, worse in CLAIMS:
-        if better in found and worse in found:
-            lines.append(_verdict(better, worse, found))
+    verdicts = [_verdict(better, worse, found) for better, worse in CLAIMS if {better, worse} <= set(found)]
+    if verdicts:
+        lines += ["", "| claim | RR@10, difference [95 %] | verdict |", "|---|---:|---|", *verdicts]
     return [*lines, ""]
 
 
