@@ -19,7 +19,6 @@ import numpy as np
 from limbeck.data.dataset import Dataset
 from limbeck.data.labels import Qrels
 from limbeck.encoders.collection import Collection, encode_dataset
-from limbeck.storage.cache import cache_root
 from limbeck.storage.durable import write_file
 from limbeck.types import Hits, Reps
 
@@ -101,7 +100,8 @@ def _with_choice_by_focus(dataset: Dataset, queries: Path) -> Dataset:
 class ResultFile:
     """JSON lines, one a finished run, keyed by its settings: started again, an experiment skips what is there.
 
-    Values for each query are large; they stay in the cache, and a run whose values are gone is made again.
+    Values for each query, some 7 KB a run, lie beside it: an experiment can be finished on any machine. A run without
+    them is made again.
     """
 
     def __init__(self, name: str, *, folder: Path = RESULTS) -> None:
@@ -142,7 +142,7 @@ class ResultFile:
 
     def _values_file(self, key: Mapping[str, Any]) -> Path:
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        return cache_root() / "experiments" / self.path.stem / f"{digest[:24]}.npz"
+        return self.path.parent / "values" / self.path.stem / f"{digest[:24]}.npz"
 
 
 def sections(table: Path) -> dict[str, str]:
