@@ -89,7 +89,7 @@ class Searcher:
 
             encoder = open_encoder(encoder, threads=threads)
         if encoder is not None:
-            _check_encoder(encoder, manifest, index.dim)
+            check_encoder(encoder, manifest, index.dim)
         part = LexicalPart.open(generation, documents=len(index))
         documents = DocumentStore(generation / FILE, rows=len(index))
         return cls(index, documents, manifest, encoder, lexical_part=part)
@@ -192,7 +192,8 @@ class Searcher:
         ]
 
 
-def _check_encoder(encoder: KnownEncoder, manifest: Manifest, dim: int) -> None:
+def check_encoder(encoder: KnownEncoder, manifest: Manifest, dim: int) -> None:
+    """EncoderMismatch unless its queries are for the documents of this artefact; of ready vectors only d is known."""
     made_by = manifest.content.get("encoder")
     if made_by is not None:
         check_pair(space_of(encoder), Fingerprint.from_json(made_by))

@@ -252,10 +252,33 @@ def test_what_does_not_fit_the_index_is_refused_before_any_training(
         ),
         (("--corpus", commands, "--index", text_index, "--new-index", commands), "holds other files"),
         (("--corpus", commands, "--index", commands), "is not the folder of an index"),
+        (("--corpus", commands, "--index", index), "vectors of width"),
+        (
+            ("--corpus", commands, "--index", text_index, "--new-index", tmp_path / "student"),
+            "cannot share a folder",
+        ),
     ):
         refused = run("distil-encoder", *words, "--out", tmp_path / "student")
         assert refused.exit_code == 2, refused.stderr
         assert said in refused.stderr
+
+
+def test_an_index_of_ready_vectors_is_known_by_its_ids(commands, has_model, run, tmp_path):
+    vectors = tmp_path / "vectors.npy"
+    assert run("encode", commands, vectors, "--quiet").exit_code == 0
+    made = run(
+        "build", "--corpus", vectors, "--similarity", "cosine", "--bytes", 16, "--out", tmp_path / "index"
+    )
+    assert made.exit_code == 0, made.stderr
+    words = ("distil-encoder", "--index", tmp_path / "index", "--epochs", 1, "--quiet")
+    assert run(*words, "--corpus", commands, "--out", tmp_path / "student").exit_code == 0
+    turned = tmp_path / "turned"
+    shutil.copytree(commands, turned)
+    lines = (turned / "corpus.jsonl").read_text().splitlines(keepends=True)
+    (turned / "corpus.jsonl").write_text("".join(lines[::-1]))
+    refused = run(*words, "--corpus", turned, "--out", tmp_path / "other")
+    assert refused.exit_code == 2
+    assert "rows would not mean the same documents" in refused.stderr
 
 
 def test_the_epochs_asked_for_are_those_that_are_made(commands, run, tmp_path):

@@ -246,7 +246,7 @@ def test_an_index_is_a_start_with_its_own_codes_and_codewords(codes):
 
 
 def test_what_nothing_is_taught_over_is_refused(data, teacher, codes):
-    with pytest.raises(ConfigError, match="this index is a Flat"):
+    with pytest.raises(ConfigError, match="found: Flat"):
         over(Flat(data.documents))
     index = codes.build()
     moved = type(index)(index.quantiser, index.codes, query_map=np.eye(index.dim, dtype=np.float32))

@@ -85,26 +85,26 @@ def distil_encoder(
     from limbeck.recipes.embed_distill import EmbedDistill
     from limbeck.recipes.static_student import StaticQueries
     from limbeck.recipes.students import encoder_of
-    from limbeck.recipes.through_codes import ThroughCodes
 
-    _refuse_combinations(labels=labels, objective=objective, index=index, new_index=new_index)
-    out = Path(out)
+    out, new = Path(out), None if new_index is None else Path(new_index)
+    _refuse_combinations(labels=labels, objective=objective, index=index, new=new, out=out)
     refuse_unwritable(out)
     refuse_others(out)
-    if new_index is not None:
-        new_index = Path(new_index)
-        refuse_unwritable(new_index)
-        refuse_other_folder(new_index)
+    if new is not None:
+        refuse_unwritable(new)
+        refuse_other_folder(new)
     opened = None if corpus is None else opened_corpus(corpus)
     if isinstance(opened, Vectors):
         raise ConfigError(
             "the corpus is ready vectors; a student reads texts.\n\nHint: leave the corpus out."
         )
+    texts = opened.corpus if isinstance(opened, Dataset) else opened
     teacher = opened_encoder(teacher)
     recipe = recipe or StaticQueries()
     recipe.check(teacher)
-    corpus_there = opened.corpus if isinstance(opened, Dataset) else opened
-    through = None if index is None else ThroughIndex.open(Path(index), corpus_there, teacher)
+    through = None
+    if index is not None:
+        through = ThroughIndex.open(Path(index), texts, teacher, new=new, seed=recipe.seed)
     data = _texts(opened, queries, teacher, more_queries=more_queries, labels=labels, progress=progress)
     histories: list[History] = []
     options: dict[str, Any] = {
@@ -112,30 +112,34 @@ def distil_encoder(
         "on_history": histories.append,
         "progress": progress,
     }
-    codes = ThroughCodes() if new_index is not None else ThroughCodes(codeword_rate=0.0)
     if through is not None:
-        system = codes.run(data, teacher, through.start, student=recipe, **options)
+        system = through.recipe.run(data, teacher, through.start, student=recipe, **options)
     elif data.labels is not None:
         system = (objective or EmbedDistill()).run(data, teacher, student=recipe, **options)
     else:
         system = recipe.run(data, teacher, **options)
-    _tell(histories[0], by="the index" if through else "exact search" if data.corpus is not None else None)
+    _tell(histories[0], by="the index" if through else "exact search" if texts is not None else None)
     _write(encoder_of(system, teacher), out, data.queries[:SAMPLE], teacher)
-    if through is not None and new_index is not None:
-        assert data.documents is not None
-        through.publish(system, codes, new_index, documents=data.documents, history=histories[0])
+    if through is not None and data.documents is not None:
+        through.publish(system, documents=data.documents, history=histories[0])
     return open_encoder(out)
 
 
-def _refuse_combinations(*, labels: object, objective: object, index: object, new_index: object) -> None:
+def _refuse_combinations(
+    *, labels: object, objective: object, index: object, new: Path | None, out: Path
+) -> None:
     if objective is not None and labels is None:
         raise ConfigError("`objective` weighs labels, but `labels` is None.\n\nHint: give `labels`.")
     if index is not None and labels is not None:
         raise ConfigError(
             "over the codes of an index nothing is learned from labels.\n\nHint: leave the labels or the index out."
         )
-    if new_index is not None and index is None:
+    if new is not None and index is None:
         raise ConfigError("a new index is made of one that exists.\n\nHint: give --index as well.")
+    if new is not None and new.resolve() == out.resolve():
+        raise ConfigError(
+            f"{out}: the encoder and the new index cannot share a folder.\n\nHint: give each one of its own."
+        )
 
 
 def _write(encoder: KnownEncoder, out: Path, sample_texts: Sequence[str], teacher: SentenceEncoder) -> None:

@@ -122,7 +122,7 @@ def over(index: Index) -> System:
 
     if not isinstance(index, (CodeIndex, SumIndex)):
         raise ConfigError(
-            f"an encoder is taught over product codes or those of `Limbeck`; this index is a {type(index).__name__}."
+            f"an encoder is taught over product codes or those of `Limbeck`; found: {type(index).__name__}."
             "\n\nHint: leave the index out, or make one with: limbeck distil --corpus DATA --out INDEX"
         )
     if index.query_map is not None or index.quantiser.metric != "ip":
