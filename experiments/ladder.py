@@ -112,7 +112,7 @@ def main() -> None:
                 for step in given.steps.split(";"):
                     run(its, results, student, step, seed)
     table = s.RESULTS / "ladder.md"
-    text = report(results, s.sections(table))
+    text = report(results, s.sections(table), title="The steps of EmbedDistill's table 1", told=__doc__ or "")
     table.write_text(text)
     print(text)
 
@@ -127,9 +127,9 @@ class Bench:
     exact: Hits
 
     @classmethod
-    def open(cls, name: str) -> Bench:
-        setting = s.setting(name)
-        teacher = SentenceEncoder.open(max_length=s.MAX_LENGTH.get(name))
+    def open(cls, name: str, teacher: SentenceEncoder | None = None) -> Bench:
+        teacher = teacher or SentenceEncoder.open(max_length=s.MAX_LENGTH.get(name))
+        setting = s.setting(name, encoder=teacher)
         vectors = setting.collection.vector_data(train=setting.train, dev=None, with_labels=True)
         data = replace(students.texts_of(setting), labels=vectors.labels)
         exact = s.search(
@@ -216,18 +216,18 @@ def keep(
     print(key, row["means"], more, flush=True)
 
 
-def report(results: s.ResultFile, written: dict[str, str]) -> str:
+def report(results: s.ResultFile, written: dict[str, str], *, title: str, told: str) -> str:
     """A table and the verdicts of each set and student; as they are written where values are no longer here."""
-    lines = ["# The steps of EmbedDistill's table 1", "", (__doc__ or "").split("\n\n")[-1].strip(), ""]
+    lines = [f"# {title}", "", told.split("\n\n")[-1].strip(), ""]
     for name in s.NAMES:
         known = results.values({"set": name, "student": "teacher"})
         for student in STUDENTS:
-            title = f"{name}, {student}"
+            section = f"{name}, {student}"
             rows = _rows(results, name, student)
             if rows and known and all(results.values(row["key"]) is not None for row in rows):
-                lines += _section(title, _found(results, rows), known)
-            elif title in written:
-                lines.append(written[title])
+                lines += _section(section, _found(results, rows), known)
+            elif section in written:
+                lines.append(written[section])
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from limbeck.data.labels import Qrels
 from limbeck.encoders.collection import Collection, encode_dataset
 from limbeck.storage.durable import write_file
 from limbeck.types import Hits, Reps
+
+if TYPE_CHECKING:
+    from limbeck.encoders import SentenceEncoder
 
 DATA = Path(os.environ.get("LIMBECK_DATA", "../shared/data"))
 RESULTS = Path(__file__).parent / "results"
@@ -43,13 +46,21 @@ class Setting:
     train: str = "train"
 
 
-def setting(name: str, *, size: int | None = None, device: str = "cpu", precision: str = "auto") -> Setting:
-    """One of the collections, encoded by MiniLM (through the cache)."""
+def setting(
+    name: str,
+    *,
+    size: int | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    encoder: SentenceEncoder | None = None,
+) -> Setting:
+    """One of the collections, encoded by MiniLM or another encoder (through the cache)."""
     from limbeck.encoders import SentenceEncoder
 
     dataset, choose, report = _dataset(name, size)
     train = TRAIN.get(name, "train")
-    encoder = SentenceEncoder.open(device=device, precision=precision, max_length=MAX_LENGTH.get(name))
+    if encoder is None:
+        encoder = SentenceEncoder.open(device=device, precision=precision, max_length=MAX_LENGTH.get(name))
     collection = encode_dataset(dataset, encoder, (train, choose, report))
     return Setting(name=name, collection=collection, choose=choose, report=report, train=train)
 

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,19 +22,6 @@ main()
 """
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    """A cache of our own: tests neither read nor fill the user's."""
-    before = os.environ.get("LIMBECK_CACHE")
-    folder = tmp_path_factory.mktemp("cache")
-    os.environ["LIMBECK_CACHE"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["LIMBECK_CACHE"]
-    else:
-        os.environ["LIMBECK_CACHE"] = before
 
 
 @pytest.fixture(scope="session")

@@ -53,9 +53,8 @@ def teacher(teacher_folder):
 
 
 @pytest.fixture(scope="session")
-def exported(teacher, tldr_queries, tmp_path_factory):
-    from limbeck.encoders import export_onnx
+def exported(teacher, tldr_queries, cache):
+    """The folder of the teacher's ONNX form, made once for all workers."""
+    from limbeck.jobs.make import exported
 
-    folder = tmp_path_factory.mktemp("export") / "query_encoder"
-    export_onnx(teacher, folder, sample_texts=of_all_lengths(tldr_queries, 150))
-    return folder
+    return exported(teacher, of_all_lengths(tldr_queries, 150))

@@ -7,7 +7,7 @@ from limbeck.data import Corpus, Dataset, Document, Ids, Qrels, Queries, Vectors
 from limbeck.data.vector_data import VectorData
 from limbeck.errors import ConfigError, DataError, StorageError
 from limbeck.jobs.evaluate import evaluate
-from limbeck.jobs.make import distil, make, refuse_other_folder, refuse_unwritable
+from limbeck.jobs.make import distil, exported, make, refuse_other_folder, refuse_unwritable
 from limbeck.jobs.material import Material, gather, metric_of, refuse_unless_unit
 from limbeck.recipes.compress import OPQ, PQ
 from limbeck.recipes.distill_vq import DistillVQ
@@ -190,3 +190,22 @@ def test_what_does_not_go_with_vectors_is_refused(vectors, given, says):
 def test_similarity_does_not_go_with_texts(dataset):
     with pytest.raises(ConfigError, match="ready vectors"):
         gather(dataset, None, teacher=None, similarity="dot", progress=False)
+
+
+def test_an_encoder_that_another_process_exported_meanwhile_stays_as_it_is(encoder, tmp_path, monkeypatch):
+    """That process may be copying it."""
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
+    calls = []
+
+    def export(_encoder, folder, *, sample_texts):
+        calls.append(folder)
+        is_other = len(calls) == 2
+        if not is_other:  # the other process exports from start to end
+            exported(encoder, sample_texts)
+        folder.mkdir(parents=True)
+        (folder / "of").write_text("the other" if is_other else "this one")
+
+    monkeypatch.setattr("limbeck.encoders.export.export_onnx", export)
+    folder = exported(encoder, ("a text",))
+    assert (folder / "of").read_text() == "the other"
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]

@@ -186,7 +186,8 @@ def token_vectors(teacher: SentenceEncoder, *, progress: bool = True) -> Floats:
 
     cost  one encoding of V texts of one token: about a minute of a core for 30,000 tokens and 6 layers of width 384
     """
-    path = cache_root() / "token_vectors" / f"{teacher.fingerprint.digest}.npy"
+    alone = replace(teacher.fingerprint, prompts={}, max_length=None)  # what a single token depends on
+    path = cache_root() / "token_vectors" / f"{alone.digest}.npy"
     if not path.exists():
         vectors = _encoded_tokens(teacher, progress=progress)
         with replaced_file(path) as part, part.open("wb") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -286,8 +287,16 @@ def exported(encoder: SentenceEncoder, sample_texts: Sequence[str]) -> Path:
     from limbeck.encoders.export import export_onnx
 
     folder = cache_root() / "onnx" / replace(encoder.fingerprint, precision="float32").digest
-    if not folder.exists():
-        export_onnx(encoder, folder, sample_texts=sample_texts)
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as own:
+        export_onnx(encoder, Path(own) / "encoder", sample_texts=sample_texts)
+        try:
+            (Path(own) / "encoder").rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was first, and may be copying its own
+                raise
     return folder
 
 
