@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from limbeck.documents import Live
 from limbeck.encoders.export import export_onnx
 from limbeck.encoders.fingerprint import check_pair, space_of
 from limbeck.encoders.opening import open_encoder
@@ -90,6 +91,13 @@ def test_without_gradient_its_vectors_are_float32s_whatever_it_trains_in(teacher
         for precision in ("float32", "bfloat16")
     ]
     np.testing.assert_array_equal(*found)
+
+
+def test_documents_are_stored_in_what_it_trains_in_a_little_blurred(teacher, tokens):
+    student = TransformerStudent(tokens, with_layers(teacher, (0, 5)), precision="bfloat16")
+    exact = student.vectors(np.arange(5))
+    off = np.abs(Live(student, exact, first=0).stored() - exact).max()
+    assert 0 < off < 0.01
 
 
 def test_exported_it_is_an_encoder_of_the_teachers_space(teacher, tokens, tmp_path):

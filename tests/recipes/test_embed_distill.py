@@ -30,7 +30,7 @@ from limbeck.train.system import TrainingQueries, training_step
 from limbeck.types import Batch, Candidates, Reps, Step
 
 QUERIES = 200
-WHOLE = LayerQueries(layers=(0, 1, 2, 3, 4, 5))
+WHOLE = LayerQueries(layers=(0, 1, 2, 3, 4, 5), precision="float32")
 SHORT = StaticQueries(with_documents=False, epochs=1, least_steps=8, batch_size=64)
 
 

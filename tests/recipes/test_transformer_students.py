@@ -138,7 +138,7 @@ def test_what_cannot_be_is_refused_before_any_text_is_encoded(teacher, recipe, m
 @pytest.mark.parametrize("documents", ["teacher", "student"])
 def test_labels_scores_and_vectors_teach_it_too(few, teacher, other, documents):
     labels = Labels(np.arange(101), np.arange(100), np.ones(100, np.float32))
-    recipe = ModelQueries(model=other, beginnings=0, epochs=1, least_steps=1)
+    recipe = ModelQueries(model=other, beginnings=0, epochs=1, least_steps=1, precision="float32")
     objective = EmbedDistill(documents=documents)
     system = objective.run(replace(few, labels=labels), teacher, student=recipe, progress=False)
     stored = system.documents.stored()

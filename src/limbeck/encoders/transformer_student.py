@@ -32,8 +32,7 @@ class TransformerStudent:
         """What moves is `start` itself.
 
         start      in float32, of `encoders.student_starts`
-        precision  what the transformer multiplies in, in training alone: parameters, `vectors` and the encoder that
-                   comes out stay in float32
+        precision  what the transformer multiplies in; parameters and the encoder that comes out are float32
         """
         self.texts = texts
         self.model = start.model.eval()
@@ -48,24 +47,28 @@ class TransformerStudent:
 
     def forward(self, batch: Batch) -> Reps:
         """[B, 1, d] with gradient."""
-        import torch
-
-        rows = np.asarray(batch.rows)
-        order = np.argsort(self.texts.starts[rows + 1] - self.texts.starts[rows], kind="stable")
-        parts = [
-            self._encoded(rows[order[start : start + TOGETHER]]) for start in range(0, len(rows), TOGETHER)
-        ]
-        return Reps.single(torch.cat(parts)[torch.from_numpy(np.argsort(order))])
+        return Reps.single(self._encoded(np.asarray(batch.rows), self._precision))
 
     def vectors(self, rows: Rows) -> Floats:
-        """[B, d] of these texts, as they are now."""
+        """[B, d] of these texts in float32, as they are now."""
         import torch
 
         with torch.no_grad():
-            found: Floats = self.forward(Batch(rows=torch.from_numpy(rows))).flat.numpy()
+            found: Floats = self._encoded(rows, "float32").numpy()
         return found
 
-    def _encoded(self, rows: Rows) -> Tensor:
+    def _encoded(self, rows: Rows, precision: Chosen) -> Tensor:
+        """[B, d], texts of like length together."""
+        import torch
+
+        order = np.argsort(self.texts.starts[rows + 1] - self.texts.starts[rows], kind="stable")
+        parts = [
+            self._together(rows[order[start : start + TOGETHER]], precision)
+            for start in range(0, len(rows), TOGETHER)
+        ]
+        return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
+
+    def _together(self, rows: Rows, precision: Chosen) -> Tensor:
         import torch
 
         ids, mask = padded(self.texts.take(rows), self._pad)
@@ -75,7 +78,7 @@ class TransformerStudent:
         }
         if "token_type_ids" in self._names:
             features["token_type_ids"] = torch.zeros_like(features["input_ids"])
-        with multiplying_in(self._precision if torch.is_grad_enabled() else "float32"):
+        with multiplying_in(precision):  # the transformer alone
             features = self.model[0](features)
         features["token_embeddings"] = features["token_embeddings"].float()
         for module in list(self.model)[1:]:
