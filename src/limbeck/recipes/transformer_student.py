@@ -47,7 +47,7 @@ class TransformerQueries(ABC):
     """What students with a transformer have in common; each says how it starts."""
 
     squared: bool = False  # the norm of the difference, or its square
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of training and own documents; auto = fastest
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of training; auto = the fastest
     beginnings: int = 32  # tokens of a document that are matched as well, as a query of their own; 0 = none
     most_documents: int = 100_000  # of a larger corpus a sample is read
     layer_rate: float = 3e-4  # Adam's step
