@@ -80,6 +80,11 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("page", all_pages(), ids=lambda page: page.name)
 
 
+@pytest.fixture
+def architecture():
+    return next(page for page in all_pages() if page.name == "ARCHITECTURE.md")
+
+
 @pytest.fixture(scope="session")
 def small_teacher(tmp_path_factory):
     """A sentence-transformers model of one layer with random weights: real in everything but its answers."""

@@ -82,6 +82,16 @@ def test_every_package_of_the_library_stands_in_the_drawn_trees():
                 assert re.search(rf"(^|\s){path.name}/\s", text, re.MULTILINE), f"{name}: {path.name}/"
 
 
+def test_every_module_stands_in_the_tree_of_the_architecture_or_a_folder_that_is_told_whole(architecture):
+    block = next(block for block in architecture.blocks("text") if block.lines[0] == "src/limbeck/")
+    named = {ROOT / path for path in tree_of(block)}
+    whole = {path for path in named if path.is_dir() and not any(other.parent == path for other in named)}
+    left_out = {"__init__.py", "__main__.py", "version.py"}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.name not in left_out and path.parent not in whole:
+            assert path in named, f"ARCHITECTURE.md: {path.relative_to(ROOT)}"
+
+
 def test_commands_have_the_verbs_and_options_that_are_shown(page):
     typer = pytest.importorskip("typer")
     from limbeck.cli.app import app
