@@ -146,9 +146,9 @@ class Bench:
         vectors = encode_texts(texts, self.teacher, "query", progress=False)
         return replace(self.data, more_queries=texts, more_vectors=np.array(vectors))
 
-    def brief(self) -> Bench:
-        """With BRIEF of the training queries."""
-        count = min(BRIEF, len(self.data.queries))
+    def brief(self, most: int = BRIEF) -> Bench:
+        """With so many of the training queries."""
+        count = min(most, len(self.data.queries))
         rows = np.sort(np.random.default_rng(13).permutation(len(self.data.queries))[:count])
         queries = [self.data.queries[row] for row in rows]
         labels = None if self.data.labels is None else self.data.labels.take(rows)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from limbeck.data.labels import Labels
+from limbeck.data.labels import Labels, Qrels
 from limbeck.data.text_data import TextData
 from limbeck.encoders.export import export_onnx
 from limbeck.encoders.opening import open_encoder
@@ -133,6 +133,13 @@ def test_what_cannot_be_is_refused_before_any_text_is_encoded(teacher, recipe, m
     monkeypatch.setattr(type(teacher), "encode", None)
     with pytest.raises(ConfigError, match=r"layers|width|holds no model"):
         distil_encoder(["list files", "stop a service"], out=tmp_path / "out", teacher=teacher, recipe=recipe)
+
+
+def test_a_student_with_documents_of_its_own_is_no_encoder_for_the_teachers_index(tmp_path):
+    labels, objective = Qrels({"q0": {"d0": 1}}), EmbedDistill(documents="student")
+    with pytest.raises(ConfigError, match="the student has its own"):
+        distil_encoder(["list files"], out=tmp_path / "out", labels=labels, objective=objective)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("documents", ["teacher", "student"])

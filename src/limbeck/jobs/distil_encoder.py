@@ -126,10 +126,15 @@ def distil_encoder(
 
 
 def _refuse_combinations(
-    *, labels: object, objective: object, index: object, new: Path | None, out: Path
+    *, labels: object, objective: EmbedDistill | None, index: object, new: Path | None, out: Path
 ) -> None:
     if objective is not None and labels is None:
         raise ConfigError("`objective` weighs labels, but `labels` is None.\n\nHint: give `labels`.")
+    if objective is not None and objective.documents == "student":
+        raise ConfigError(
+            "a query encoder is for the teacher's document vectors; with `documents='student'` the student has its own."
+            "\n\nHint: objective=EmbedDistill(), or run that recipe itself and index `system.documents.stored()`."
+        )
     if index is not None and labels is not None:
         raise ConfigError(
             "over the codes of an index nothing is learned from labels.\n\nHint: leave the labels or the index out."
