@@ -83,12 +83,17 @@ class Live:
         return {}
 
     def stored(self) -> Floats:
-        """The student's vectors [N, d] of all documents."""
+        """The student's vectors [N, d] of all documents.
+
+        cost  one encoding of each by the student
+        """
         import torch
+        from tqdm import tqdm
 
         parts = []
+        starts = range(0, len(self.vectors), LIVE_ROWS)
         with torch.no_grad():
-            for start in range(0, len(self.vectors), LIVE_ROWS):
+            for start in tqdm(starts, desc="documents", unit="batch", delay=2, disable=None):
                 rows = torch.arange(start, min(start + LIVE_ROWS, len(self.vectors))) + self.first
                 parts.append(self.student.forward(Batch(rows=rows)).flat.numpy())
         return np.concatenate(parts)
