@@ -132,8 +132,7 @@ class Bench:
     def open(cls, name: str, teacher: SentenceEncoder | None = None) -> Bench:
         teacher = teacher or SentenceEncoder.open(max_length=s.MAX_LENGTH.get(name))
         setting = s.setting(name, encoder=teacher)
-        vectors = setting.collection.vector_data(train=setting.train, dev=None, with_labels=True)
-        data = replace(students.texts_of(setting), labels=vectors.labels)
+        data = students.texts_of(setting, with_labels=True)
         exact = s.search(
             Flat(setting.collection.documents), setting.collection.splits[setting.report].vectors
         )

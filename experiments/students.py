@@ -124,16 +124,11 @@ def _kept(
     print(key["set"], key["student"], key["seed"], row["means"], more, flush=True)
 
 
-def texts_of(setting: s.Setting) -> TextData:
-    train, dev = (setting.collection.splits[name] for name in (setting.train, setting.choose))
-    return TextData(
-        queries=train.queries.texts,
-        vectors=np.array(train.vectors),
-        dev_queries=dev.queries.texts[:MOST_DEV],
-        dev_vectors=np.array(dev.vectors[:MOST_DEV]),
-        corpus=setting.collection.dataset.corpus,
-        documents=setting.collection.documents,
-    )
+def texts_of(setting: s.Setting, *, with_labels: bool = False) -> TextData:
+    """With at most MOST_DEV queries to choose the epoch by."""
+    data = setting.collection.text_data(train=setting.train, dev=setting.choose, with_labels=with_labels)
+    dev_vectors = None if data.dev_vectors is None else data.dev_vectors[:MOST_DEV]
+    return replace(data, dev_queries=data.dev_queries[:MOST_DEV], dev_vectors=dev_vectors)
 
 
 def _vectors(setting: s.Setting) -> np.ndarray:

@@ -87,7 +87,7 @@ def architecture():
 
 @pytest.fixture(scope="session")
 def small_teacher(tmp_path_factory):
-    """A sentence-transformers model of one layer with random weights: real in everything but its answers."""
+    """A sentence-transformers model of six narrow layers with random weights: real in everything but its answers."""
     torch = pytest.importorskip("torch")
     modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
     from sentence_transformers import SentenceTransformer
@@ -101,7 +101,7 @@ def small_teacher(tmp_path_factory):
     except MissingExtra as missing:
         pytest.skip(str(missing))
     folder = tmp_path_factory.mktemp("teacher")
-    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes = {"hidden_size": 64, "num_hidden_layers": 6, "num_attention_heads": 2, "intermediate_size": 64}
     torch.manual_seed(0)
     BertModel(BertConfig(vocab_size=30522, **sizes)).save_pretrained(folder / "bert")
     AutoTokenizer.from_pretrained(published, local_files_only=True).save_pretrained(folder / "bert")

@@ -2,7 +2,7 @@
 
 The blocks of a page share one namespace and one empty working folder. A page may name files of `tests/docs/setup`
 that make what its examples open (`<!-- setup: file.py -->`); a block directly below `<!-- not run: reason -->` is
-left out. Where a page says `<!-- needs: teacher -->`, a model of one layer stands in for the default teacher; the
+left out. Where a page says `<!-- needs: teacher -->`, a model of narrow layers stands in for the default teacher; the
 default teacher itself is used by `make test-long`.
 """
 

@@ -10,6 +10,7 @@ import numpy as np
 from limbeck.data.dataset import Dataset
 from limbeck.data.labels import Labels
 from limbeck.data.queries import Queries
+from limbeck.data.text_data import TextData
 from limbeck.data.vector_data import VectorData
 from limbeck.encoders.corpus_encoding import KnownEncoder, cache_folder, encode_corpus
 from limbeck.encoders.texts import Texts, as_texts, text_fingerprint
@@ -42,6 +43,20 @@ class Collection:
             labels=self.splits[train].labels if with_labels else None,
             dev_queries=None if dev is None else self.splits[dev].vectors,
             metric=self.metric,
+        )
+
+    def text_data(self, *, train: str, dev: str | None, with_labels: bool = False) -> TextData:
+        """What the recipe of a query encoder reads: the same queries, and the documents, as texts and as vectors."""
+        asked = self.splits[train]
+        held_out = None if dev is None else self.splits[dev]
+        return TextData(
+            queries=asked.queries.texts,
+            vectors=np.array(asked.vectors),
+            dev_queries=() if held_out is None else held_out.queries.texts,
+            dev_vectors=None if held_out is None else np.array(held_out.vectors),
+            corpus=self.dataset.corpus,
+            documents=self.documents,
+            labels=asked.labels if with_labels else None,
         )
 
 
