@@ -1,6 +1,7 @@
 import json
 import logging
 import re
+import select
 import subprocess
 import sys
 from collections import Counter
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from limbeck.data import Dataset, python_api
+from limbeck.data import Dataset, python_api, source_pool
 from limbeck.data.module_splits import SPLITS, split_of_modules
 from limbeck.data.python_source import normalised_query
 from limbeck.data.source_files import SourceFile, source_files, versions_of
@@ -24,6 +25,24 @@ PACKAGES = ("rich", "typer")  # small and always installed
 def harvested(tmp_path_factory):
     out = tmp_path_factory.mktemp("harvest") / "set"
     return out, python_api.harvest(out, size=600, packages=PACKAGES)
+
+
+def test_a_parser_answers_each_file_at_once_though_output_is_buffered():
+    command = [sys.executable, "-c", "from limbeck.data.python_source import main; main()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.stdin.write(json.dumps(["this", __file__]) + "\n")
+        process.stdin.flush()
+        answered, _, _ = select.select([process.stdout], [], [], 60)
+        process.kill()
+    assert answered
+
+
+def test_a_harvest_that_is_stopped_does_not_wait_for_a_parser_that_says_nothing(monkeypatch):
+    monkeypatch.setattr(source_pool, "_WORKER", "import time; time.sleep(600)")
+    with source_pool._workers(1) as (processes, pool):
+        asked = pool.submit(source_pool._ask, processes[0], SourceFile("tests", "this", Path(__file__), 1))
+    with pytest.raises(DatasetError, match="ended with code"):
+        asked.result(timeout=60)
 
 
 def test_every_package_is_pinned():

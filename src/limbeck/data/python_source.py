@@ -177,6 +177,7 @@ def main() -> None:
         module, path = json.loads(line)
         found = snippets_of(Path(path).read_bytes(), module)
         sys.stdout.write(json.dumps([asdict(snippet) for snippet in found]) + "\n")
+        sys.stdout.flush()  # who asked waits for it
 
 
 if __name__ == "__main__":

@@ -64,9 +64,11 @@ def _workers(count: int) -> Iterator[tuple[list[subprocess.Popen[str]], ThreadPo
     try:
         yield list(processes), pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
-            process.terminate()
+            process.terminate()  # before the threads end: one may wait for its answer
+        pool.shutdown()
+        for process in processes:
             with process:
                 pass
 
