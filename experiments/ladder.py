@@ -13,11 +13,12 @@ trained ones read everything once: further texts to match mean more steps.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
 import time
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -97,13 +98,20 @@ def briefly(step: Step, seed: int) -> StudentRecipe:
 STUDENTS = {"static": static, "layers": layers, "layers, briefly": briefly}
 
 
-def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--sets", default=",".join(s.NAMES))
-    asked.add_argument("--students", default=";".join(STUDENTS), help="names with semicolons between")
-    asked.add_argument("--steps", default=";".join(STEPS), help="names with semicolons between")
+def arguments(
+    told: str | None, sets: Iterable[str], students: Iterable[str], steps: Iterable[str]
+) -> Namespace:
+    """What is to be run: all of these, unless told otherwise."""
+    asked = ArgumentParser(description=told, formatter_class=RawDescriptionHelpFormatter)
+    asked.add_argument("--sets", default=",".join(sets))
+    asked.add_argument("--students", default=";".join(students), help="names with semicolons between")
+    asked.add_argument("--steps", default=";".join(steps), help="names with semicolons between")
     asked.add_argument("--table", action="store_true", help="write the table from what is there")
-    given = asked.parse_args()
+    return asked.parse_args()
+
+
+def main() -> None:
+    given = arguments(__doc__, s.NAMES, STUDENTS, STEPS)
     results = s.ResultFile("ladder")
     for name in () if given.table else given.sets.split(","):
         bench = Bench.open(name)

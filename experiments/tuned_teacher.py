@@ -11,7 +11,6 @@ Students start from the tuned layers. One seed. Figures are of `report` splits; 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import shutil
 from typing import cast
@@ -63,12 +62,7 @@ def learnt(name: str) -> SentenceEncoder:
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--sets", default=",".join(NAMES))
-    asked.add_argument("--students", default=";".join(STUDENTS), help="names with semicolons between")
-    asked.add_argument("--steps", default=";".join(STEPS), help="names with semicolons between")
-    asked.add_argument("--table", action="store_true", help="write the table from what is there")
-    given = asked.parse_args()
+    given = ladder.arguments(__doc__, NAMES, STUDENTS, STEPS)
     results = s.ResultFile("tuned_teacher")
     for name in () if given.table else given.sets.split(","):
         bench = ladder.Bench.open(name, tuned(name))

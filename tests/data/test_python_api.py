@@ -4,6 +4,7 @@ import re
 import select
 import subprocess
 import sys
+import time
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
@@ -41,8 +42,9 @@ def test_a_harvest_that_is_stopped_does_not_wait_for_a_parser_that_says_nothing(
     monkeypatch.setattr(source_pool, "_WORKER", "import time; time.sleep(600)")
     with source_pool._workers(1) as (processes, pool):
         asked = pool.submit(source_pool._ask, processes[0], SourceFile("tests", "this", Path(__file__), 1))
-    with pytest.raises(DatasetError, match="ended with code"):
-        asked.result(timeout=60)
+        while not asked.running():
+            time.sleep(0.01)
+    assert asked.done()
 
 
 def test_every_package_is_pinned():
